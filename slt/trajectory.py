@@ -1,0 +1,286 @@
+"""An LLC trajectory: one estimate per checkpoint, with its chains and verdicts; CSV and back.
+
+Legend of shapes: T checkpoints, C chains, D draws.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.errors import TrajectoryError
+
+Floats = NDArray[np.float64]
+
+
+class VerdictKind(StrEnum):
+    """What the diagnostics say of one estimate."""
+
+    OK = "ok"
+    DIVERGED = "diverged"
+    CHAINS_DISAGREE = "chains disagree"
+    DRIFTING = "still drifting"
+    BELOW_CHECKPOINT = "below the checkpoint's loss"
+    SATURATED = "saturated"
+    STEP_TOO_SMALL = "step too small"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement of one estimate: its kind, the statistic that led to it, and the sentence a user reads."""
+
+    kind: VerdictKind
+    statistic: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The local learning coefficient at one checkpoint.
+
+    Attributes:
+        step: training step of the checkpoint, in the trajectory's unit.
+        llc: lambda-hat, dimensionless; NaN if a chain diverged.
+        llc_std_error: standard error over chains.
+        llc_chains: (C,) each chain's own lambda-hat; NaN for a chain that met a NaN.
+        loss: L_n(w*), nats per sample, mean over the whole data set.
+        rhat: rank-normalised split R-hat of the excess-loss traces.
+        ess: effective number of draws, summed over chains.
+        verdict: the judgement of the diagnostics.
+        excess_loss: (C, D) paired differences L_B(w) - L_B(w*) of every draw, burn-in excluded.
+    """
+
+    step: float
+    llc: float
+    llc_std_error: float
+    llc_chains: Floats
+    loss: float
+    rhat: float
+    ess: float
+    verdict: Verdict
+    excess_loss: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """LLC over training, in increasing order of step.
+
+    Attributes:
+        steps: (T,) training steps, strictly increasing, not negative.
+        llc: (T,) lambda-hat; NaN where there is no estimate.
+        llc_std_error: (T,) standard error over chains, or None.
+        llc_chains: (T, C) each chain's lambda-hat, or None.
+        loss: (T,) L_n(w*) in nats per sample, or None.
+        verdicts: T verdicts, or None.
+        rhat, ess: (T,) convergence statistics, or None.
+        step_unit: "step", "epoch", "token" or "example".
+    """
+
+    steps: Floats
+    llc: Floats
+    llc_std_error: Floats | None = None
+    llc_chains: Floats | None = None
+    loss: Floats | None = None
+    verdicts: tuple[Verdict, ...] | None = None
+    rhat: Floats | None = None
+    ess: Floats | None = None
+    step_unit: str = "step"
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+        length = len(self.steps)
+        for name in ("llc", "llc_std_error", "llc_chains", "loss", "verdicts", "rhat", "ess"):
+            column = getattr(self, name)
+            if column is not None and len(column) != length:
+                raise TrajectoryError(f"'{name}' has {len(column)} rows but there are {length} steps")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @classmethod
+    def from_estimates(cls, estimates: Iterable[Estimate], step_unit: str = "step") -> Trajectory:
+        """Stack estimates, sorted by step."""
+        ordered = sorted(estimates, key=lambda estimate: estimate.step)
+
+        def column(name: str) -> Floats:
+            return np.array([getattr(estimate, name) for estimate in ordered], dtype=float)
+
+        return cls(
+            steps=column("step"),
+            llc=column("llc"),
+            llc_std_error=column("llc_std_error"),
+            llc_chains=np.stack([estimate.llc_chains for estimate in ordered]) if ordered else None,
+            loss=column("loss"),
+            verdicts=tuple(estimate.verdict for estimate in ordered),
+            rhat=column("rhat"),
+            ess=column("ess"),
+            step_unit=step_unit,
+        )
+
+    def finite(self) -> Trajectory:
+        """Only the checkpoints that have a finite LLC (and finite chains, where there are chains)."""
+        keep = np.isfinite(self.llc)
+        if self.llc_chains is not None:
+            keep &= np.isfinite(self.llc_chains).all(axis=1)
+        return self.select(keep)
+
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Trajectory:
+        """The checkpoints chosen by a boolean mask, indices or a slice."""
+        index = np.arange(len(self))[keep]
+
+        def rows(column: Floats | None) -> Floats | None:
+            return None if column is None else column[index]
+
+        return replace(
+            self,
+            steps=self.steps[index],
+            llc=self.llc[index],
+            llc_std_error=rows(self.llc_std_error),
+            llc_chains=rows(self.llc_chains),
+            loss=rows(self.loss),
+            verdicts=None if self.verdicts is None else tuple(self.verdicts[i] for i in index),
+            rhat=rows(self.rhat),
+            ess=rows(self.ess),
+        )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `step, llc, llc_std_error, llc_chain_0.., loss, rhat, ess, verdict, statistic, sentence`.
+
+        Numbers are written with 17 significant digits, so that reading gives back the same bits.
+        """
+        header = ["step", "llc"]
+        columns: list[Sequence[str]] = [_text(self.steps), _text(self.llc)]
+        if self.llc_std_error is not None:
+            header.append("llc_std_error")
+            columns.append(_text(self.llc_std_error))
+        if self.llc_chains is not None:
+            header += [f"llc_chain_{chain}" for chain in range(self.llc_chains.shape[1])]
+            columns += [_text(chain) for chain in self.llc_chains.T]
+        for name in ("loss", "rhat", "ess"):
+            values = getattr(self, name)
+            if values is not None:
+                header.append(name)
+                columns.append(_text(values))
+        if self.verdicts is not None:
+            header += ["verdict", "statistic", "sentence"]
+            columns.append([verdict.kind.value for verdict in self.verdicts])
+            columns.append(_text(np.array([verdict.statistic for verdict in self.verdicts])))
+            columns.append([verdict.sentence for verdict in self.verdicts])
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(zip(*columns, strict=True))
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str], value: str = "llc", step_unit: str = "step") -> Trajectory:
+        """Read a table with columns `step` and `value`; every other column of `to_csv` is optional.
+
+        Args:
+            path: the CSV file.
+            value: name of the column that holds the curve. Chains (`<value>_chain_*`) and standard
+                error (`<value>_std_error`) are looked for under the same name.
+            step_unit: unit of the step column.
+
+        Raises:
+            TrajectoryError: no such file or column, text in a number column, a ragged row, steps that
+                are negative, duplicated or not increasing.
+        """
+        header, rows = _read_rows(Path(path))
+        for name in ("step", value):
+            if name not in header:
+                raise TrajectoryError(
+                    f"no column '{name}' in {path}; its columns are {', '.join(header)}. "
+                    f"Rename a column, or name one with --value"
+                )
+        table = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+        def numbers(name: str) -> Floats | None:
+            return _numbers(table[name], name, path) if name in table else None
+
+        chain_names = [name for name in header if name.startswith(f"{value}_chain_")]
+        chains = [_numbers(table[name], name, path) for name in chain_names]
+        verdicts = None
+        if {"verdict", "statistic", "sentence"} <= set(header):
+            verdicts = tuple(
+                Verdict(_kind(kind, path), statistic, sentence)
+                for kind, statistic, sentence in zip(
+                    table["verdict"], _numbers(table["statistic"], "statistic", path), table["sentence"], strict=True
+                )
+            )
+        return cls(
+            steps=_numbers(table["step"], "step", path),
+            llc=_numbers(table[value], value, path),
+            llc_std_error=numbers(f"{value}_std_error"),
+            llc_chains=np.stack(chains, axis=1) if chains else None,
+            loss=numbers("loss"),
+            verdicts=verdicts,
+            rhat=numbers("rhat"),
+            ess=numbers("ess"),
+            step_unit=step_unit,
+        )
+
+
+def _check_steps(steps: Floats) -> None:
+    if not np.isfinite(steps).all():
+        row = int(np.flatnonzero(~np.isfinite(steps))[0])
+        raise TrajectoryError(f"step {steps[row]} in row {row + 1} is not a number")
+    if (steps < 0).any():
+        row = int(np.flatnonzero(steps < 0)[0])
+        raise TrajectoryError(f"step {steps[row]:g} in row {row + 1} is negative; training steps start at 0")
+    order = np.diff(steps)
+    if (order <= 0).any():
+        row = int(np.flatnonzero(order <= 0)[0])
+        what = "appears twice" if order[row] == 0 else f"is followed by {steps[row + 1]:g}"
+        raise TrajectoryError(f"step {steps[row]:g} in row {row + 1} {what}; sort the rows and keep one per step")
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except FileNotFoundError:
+        raise TrajectoryError(f"no such file: {path}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrajectoryError(f"{path} cannot be read as a CSV table: {error}") from None
+    if not rows:
+        raise TrajectoryError(f"{path} is empty; it needs a header with the columns 'step' and 'llc'")
+    header = [name.strip() for name in rows[0]]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise TrajectoryError(f"row {number} of {path} has {len(row)} fields but the header has {len(header)}")
+    return header, rows[1:]
+
+
+def _numbers(cells: Sequence[str], name: str, path: object) -> Floats:
+    try:
+        return np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=float)
+    except ValueError:
+        row = next(i for i, cell in enumerate(cells) if not _is_number(cell))
+        raise TrajectoryError(f"'{cells[row]}' in column '{name}', row {row + 2} of {path}, is not a number") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _kind(text: str, path: object) -> VerdictKind:
+    try:
+        return VerdictKind(text)
+    except ValueError:
+        known = ", ".join(kind.value for kind in VerdictKind)
+        raise TrajectoryError(f"verdict '{text}' in {path} is not one of: {known}") from None
+
+
+def _text(values: Floats) -> list[str]:
+    return [format(int(v), "d") if float(v).is_integer() and abs(v) < 2**53 else repr(float(v)) for v in values]
