@@ -1,9 +1,9 @@
 """A problem: a model, its data and its per-example loss. What a user writes for their own model.
 
-    from estimators import Problem
+from estimators import Problem
 
-    def my_problem(width: int = 64) -> Problem:
-        return Problem(model=Net(width), data=(inputs, labels), loss=per_example_loss)
+def my_problem(width: int = 64) -> Problem:
+    return Problem(model=Net(width), data=(inputs, labels), loss=per_example_loss)
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
