@@ -1,0 +1,168 @@
+"""Find the checkpoints of a directory: each folder is shown to each format, then each find is looked into."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from estimators.checkpoints import safetensors_file, safetensors_shards, torch_file
+from estimators.checkpoints.format import Format, StepReading
+from estimators.checkpoints.sequence import Checkpoint, CheckpointSequence
+from estimators.checkpoints.step_names import step_from_path
+from slt.errors import CheckpointError, DuplicateStep, NoCheckpoints, UnreadableCheckpoint
+
+FORMATS: dict[str, Format] = {
+    module.NAME: module
+    # A format of several files stands before the format of its single files.
+    for module in (safetensors_shards, safetensors_file, torch_file)
+}
+
+# What training loops save beside the weights.
+_COMPANION = re.compile(
+    r"^(optim|scheduler|lr_scheduler|scaler|rng_state|random_states|training_args|train\.pt|other\.pt|zero_pp_rank)"
+    r"|optim_states|(events\.csv|problem\.yaml)$",
+    re.IGNORECASE,
+)
+_TEXT = {".csv", ".html", ".json", ".jsonl", ".log", ".md", ".png", ".py", ".svg", ".txt", ".yaml", ".yml", ".model"}
+_HALF_WRITTEN = re.compile(r"\.(tmp|temp|part|partial|incomplete)(\.|$)", re.IGNORECASE)
+_ALIAS = re.compile(r"^(last|latest|final|best)(-v\d+)?$", re.IGNORECASE)
+
+
+def discover(directory: Path) -> CheckpointSequence:
+    """Search a directory and its folders for checkpoints.
+
+    Files are looked into, so that an empty or truncated one is named here and not in the middle of a
+    run; weights are not read. Faults and notes are kept in the result: `require_usable` raises them.
+
+    Raises:
+        NoCheckpoints: the directory does not exist or is not a directory.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        what = "is a file, not a directory of checkpoints" if directory.exists() else "does not exist"
+        raise NoCheckpoints(f"{directory} {what}. Name the directory that holds the run's checkpoints")
+    found: list[Checkpoint] = []
+    faults: list[CheckpointError] = []
+    notes: list[str] = []
+    for path, format_, skipped in _candidates(directory):
+        if skipped:
+            notes.append(skipped)
+            continue
+        try:
+            found.append(_look_into(path, format_, directory))
+        except _Skipped as reason:
+            notes += [str(reason)] if str(reason) else []
+        except CheckpointError as fault:
+            faults.append(fault)
+    kept, doubles, aliases = _one_per_step(found)
+    notes += [*aliases, *_gaps([checkpoint.step for checkpoint in kept])]
+    return CheckpointSequence(directory, tuple(kept), (*faults, *doubles, *_mixed_units(kept)), tuple(notes))
+
+
+class _Skipped(Exception):
+    """Not a checkpoint, and no harm done; the reason is worth a note unless it is empty."""
+
+
+def _candidates(directory: Path) -> Iterator[tuple[Path, Format | None, str]]:
+    """Each (path, its format, "") or, of what no format claims, (path, None, why it was skipped)."""
+    for root, folders, files in os.walk(directory):
+        folder = Path(root)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
+        names = sorted(name for name in files if not _COMPANION.search(name))
+        half = [name for name in names if _HALF_WRITTEN.search(name)]
+        names = [name for name in names if name not in half]
+        for name in half:
+            yield folder / name, None, f"{folder / name} is half-written, left by an interrupted save; skipped"
+        names = [name for name in names if not name.startswith(".")]
+        for format_ in FORMATS.values():
+            for claim in format_.claims(folder, [*names, *folders]):
+                names = [name for name in names if name not in claim.names]
+                folders[:] = [name for name in folders if name not in claim.names]
+                yield claim.path, format_, ""
+        strange = [name for name in names if Path(name).suffix.lower() not in _TEXT and Path(name).suffix]
+        if strange:
+            more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+            yield folder, None, f"{folder} holds files of no known format: {', '.join(strange[:5])}{more}; skipped"
+
+
+def _look_into(path: Path, format_: Format | None, directory: Path) -> Checkpoint:
+    assert format_ is not None
+    named = step_from_path(path.relative_to(directory))
+    try:
+        contents = format_.examine(path)
+    except UnreadableCheckpoint as fault:
+        if named is None:  # without a step it would not have been used, whole or not
+            raise _Skipped(str(fault)) from None
+        raise
+    if contents.not_weights:
+        raise _Skipped("" if "optimizer" in contents.not_weights else f"{contents.not_weights}; skipped")
+    step = _agree(named, contents.step)
+    if step is None:
+        raise _Skipped(
+            f"{path} tells no step, neither in its name nor inside; skipped. Name it like step_000400{path.suffix}"
+        )
+    return Checkpoint(step.step, step.unit, step.source, path, format_.NAME, contents.bytes)
+
+
+def _agree(named: StepReading | None, inside: StepReading | None) -> StepReading | None:
+    """The name goes before the inside, except that a bare number takes its unit from the inside."""
+    if named is None or inside is None:
+        return named or inside
+    if not named.certain and inside.step == named.step:
+        return replace(named, unit=inside.unit, source=f"{named.source}; unit {inside.source}")
+    if named.unit == inside.unit and named.step != inside.step:
+        return replace(named, source=f"{named.source}, but {inside.step} {inside.source}")
+    return named
+
+
+def _one_per_step(found: Sequence[Checkpoint]) -> tuple[list[Checkpoint], list[CheckpointError], list[str]]:
+    """Keep one checkpoint per step; last.ckpt beside the same step's own file is a copy, any other is a fault."""
+    kept: dict[int, Checkpoint] = {}
+    doubles: list[CheckpointError] = []
+    aliases = []
+    # Copies such as last.ckpt come after what they copy.
+    for checkpoint in sorted(found, key=lambda each: (each.step, bool(_ALIAS.match(each.path.stem)), str(each.path))):
+        first = kept.setdefault(checkpoint.step, checkpoint)
+        if first is checkpoint:
+            continue
+        if _ALIAS.match(checkpoint.path.stem):
+            aliases.append(f"{checkpoint.path} is of step {checkpoint.step} like {first.path}; skipped")
+        else:
+            doubles.append(
+                DuplicateStep(
+                    f"{checkpoint.path} and {first.path} are both of step {checkpoint.step} "
+                    f"({checkpoint.step_source}). Move one of them out of the directory"
+                )
+            )
+    return list(kept.values()), doubles, aliases
+
+
+def _mixed_units(checkpoints: Sequence[Checkpoint]) -> list[CheckpointError]:
+    examples = {checkpoint.unit: checkpoint for checkpoint in checkpoints}
+    if len(examples) < 2:
+        return []
+    listed = ", ".join(f"{each.unit} {each.step} in {each.path.name}" for each in examples.values())
+    return [
+        CheckpointError(
+            f"the checkpoints count in different units: {listed}. Rename them, or keep one kind per directory"
+        )
+    ]
+
+
+def _gaps(steps: Sequence[int]) -> list[str]:
+    """Steps that seem to be missing: a gap about twice both its neighbours, on the linear and on the log axis."""
+    notes = []
+    gaps = [right - left for left, right in pairwise(steps)]
+    ratios = [right / left if left else float("inf") for left, right in pairwise(steps)]
+    for i in range(1, len(gaps) - 1):
+        wide = gaps[i] >= 1.9 * max(gaps[i - 1], gaps[i + 1])
+        wide_in_log = steps[i - 1] == 0 or ratios[i] >= max(ratios[i - 1], ratios[i + 1]) ** 1.5
+        # Between small steps of a log-spaced run, rounding alone makes a gap of 2 beside gaps of 1.
+        regular = len(set(gaps[:i] + gaps[i + 1 :])) == 1
+        if wide and wide_in_log and (gaps[i] >= 4 or regular):
+            notes.append(f"no checkpoint between steps {steps[i]} and {steps[i + 1]}, where their spacing suggests one")
+    return notes
