@@ -1,0 +1,120 @@
+"""Warnings: what limits the trust in a curve's stages, in sentences.
+
+Legend of shapes: T points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.curves import Curve
+from slt.noise import local_noise
+from slt.trajectory import Trajectory
+
+Floats = NDArray[np.float64]
+
+SAME_SIGNAL = 0.99
+NEARBY = 0.15  # decades
+FEWEST_NEARBY = 5
+AUTOCORRELATION = 0.3
+CHAIN_ERROR = 0.1  # of the smaller change on the two sides of a boundary
+NEAR_END = 0.1  # decades
+RANGE_IN_NOISE = 10.0
+
+
+class _Dated(Protocol):
+    @property
+    def step(self) -> float: ...
+
+
+class _Span(Protocol):
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+    @property
+    def change(self) -> float: ...
+
+
+def warnings_about(
+    trajectory: Trajectory, curve: Curve, fitted_T: Floats, boundaries: Sequence[_Dated], stages: Sequence[_Span]
+) -> tuple[str, ...]:
+    """Every reservation about the boundaries found on `curve`; `fitted_T` is the posterior mean at its points."""
+    return (
+        *_about_points(trajectory, curve, fitted_T),
+        *_about_boundaries(trajectory, curve, boundaries, stages),
+        *_about_loss(trajectory, stages),
+    )
+
+
+def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Iterator[str]:
+    missing = len(trajectory) - len(trajectory.finite())
+    if missing:
+        yield f"{missing} of {len(trajectory)} checkpoints have no finite value and were left out"
+    noise = float(np.median(local_noise(curve.x_T, curve.y_T)))
+    if np.ptp(curve.y_T) < RANGE_IN_NOISE * noise:
+        yield (
+            f"the curve's range is {np.ptp(curve.y_T) / noise:.1f} times its noise, below {RANGE_IN_NOISE:g}: "
+            "only its largest changes can be told from noise"
+        )
+    residual = curve.y_T - fitted_T
+    if (residual**2).sum() > 0:
+        correlation = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
+        if correlation > AUTOCORRELATION:
+            yield (
+                f"neighbouring checkpoints' residuals are correlated ({correlation:.2f} at lag 1): what looks like "
+                "a boundary can be noise that lasts; replicate the run or the estimate with other seeds"
+            )
+
+
+def _about_boundaries(
+    trajectory: Trajectory, curve: Curve, boundaries: Sequence[_Dated], stages: Sequence[_Span]
+) -> Iterator[str]:
+    for k, boundary in enumerate(boundaries):
+        x = float(curve.position(np.array(boundary.step)))
+        name = f"the boundary at {boundary.step:,.0f}"
+        before = int(((curve.x_T >= x - NEARBY) & (curve.x_T < x)).sum())
+        after = int(((curve.x_T <= x + NEARBY) & (curve.x_T > x)).sum())
+        width = f"{NEARBY:g} decades" if curve.axis == "log" else f"{NEARBY * curve.scale:,.0f} steps"
+        if min(before, after) < FEWEST_NEARBY:
+            yield f"{name} has {before} checkpoints within {width} before it and {after} after: its place is coarse"
+        if min(x - curve.x_T[0], curve.x_T[-1] - x) < NEAR_END:
+            yield f"{name} is close to an end of the curve, where one of its bursts is hardly seen"
+        error = _standard_error(trajectory, boundary.step)
+        change = min(abs(stages[k].change), abs(stages[k + 1].change))
+        if error > CHAIN_ERROR * change:
+            yield (
+                f"the standard error over chains at the boundary at {boundary.step:,.0f} is {error:.3g}, above "
+                f"{CHAIN_ERROR:.0%} of the change across it ({change:.3g}): its shape rests on all chains sharing "
+                "their random numbers; more draws or chains would make it sure"
+            )
+
+
+def _standard_error(trajectory: Trajectory, step: float) -> float:
+    if trajectory.llc_std_error is None:
+        return 0.0
+    known = np.isfinite(trajectory.llc_std_error)
+    if not known.any():
+        return 0.0
+    return float(np.interp(step, trajectory.steps[known], trajectory.llc_std_error[known]))
+
+
+def _about_loss(trajectory: Trajectory, stages: Sequence[_Span]) -> Iterator[str]:
+    if trajectory.loss is None:
+        return
+    for stage in stages:
+        inside = (trajectory.steps >= stage.start) & (trajectory.steps <= stage.end)
+        inside &= np.isfinite(trajectory.llc) & np.isfinite(trajectory.loss)
+        llc, loss = trajectory.llc[inside], trajectory.loss[inside]
+        if len(llc) < 3 or np.ptp(llc) == 0 or np.ptp(loss) == 0:
+            continue
+        correlation = float(np.corrcoef(llc, loss)[0, 1])
+        if abs(correlation) > SAME_SIGNAL:
+            yield (
+                f"from {stage.start:,.0f} to {stage.end:,.0f} the LLC is almost an affine function of the loss "
+                f"(correlation {correlation:.4f}): it says nothing there that the loss does not"
+            )

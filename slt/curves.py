@@ -1,0 +1,96 @@
+"""A trajectory as the detector sees it: a curve over log10 of the step, at most 300 points, its chains resampled.
+
+Legend of shapes: T points, C chains, B resampled curves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.errors import TrajectoryError
+from slt.trajectory import Trajectory
+
+Floats = NDArray[np.float64]
+
+FEWEST_POINTS = 8
+MOST_POINTS = 300
+FEWEST_CHAINS = 4
+LINEAR_SPAN = 5.0  # a linear axis counts as this many decades, so that widths in decades mean something there
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Points of a curve in increasing order.
+
+    Attributes:
+        x_T: log10 of the step ("log"), or the step scaled to a span of 5 ("linear").
+        y_T: the curve.
+        chains_TC: its chains, or None where there are fewer than four.
+        axis, origin, scale: how x comes from the step.
+    """
+
+    x_T: Floats
+    y_T: Floats
+    chains_TC: Floats | None
+    axis: str
+    origin: float
+    scale: float
+
+    def step(self, x: Floats) -> Floats:
+        """The training steps at positions x."""
+        return 10.0**x if self.axis == "log" else self.origin + x * self.scale
+
+    def position(self, step: Floats) -> Floats:
+        """The positions of training steps."""
+        return np.log10(step) if self.axis == "log" else (step - self.origin) / self.scale
+
+    def resampled(self, count: int, rng: np.random.Generator) -> Floats:
+        """(B, T) the curve with its chains drawn with replacement, whole: the same for all points.
+
+        Whole, because with common random numbers a chain keeps its offset over all checkpoints.
+        """
+        if self.chains_TC is None:
+            return self.y_T[None]
+        chains = self.chains_TC.shape[1]
+        weights = rng.multinomial(chains, np.full(chains, 1 / chains), size=count) / chains
+        return np.asarray(self.y_T + (weights - 1 / chains) @ self.chains_TC.T)
+
+
+def curve_of(trajectory: Trajectory, axis: str) -> Curve:
+    """The finite checkpoints of a trajectory on their axis of time; step 0 has no logarithm and is left out.
+
+    Raises:
+        TrajectoryError: unknown axis, or fewer than 8 checkpoints remain.
+    """
+    if axis not in ("log", "linear"):
+        raise TrajectoryError(f"axis '{axis}' is not one of: log, linear")
+    finite = trajectory.finite()
+    kept = finite.select(finite.steps > 0) if axis == "log" else finite
+    if len(kept) < FEWEST_POINTS:
+        raise TrajectoryError(
+            f"{len(kept)} checkpoints with a finite value{' at a step above 0' if axis == 'log' else ''} "
+            f"(of {len(trajectory)}) are too few to detect stages; give at least {FEWEST_POINTS}"
+        )
+    origin, scale = 0.0, 1.0
+    if axis == "log":
+        x_T = np.log10(kept.steps)
+    else:
+        origin, scale = float(kept.steps[0]), float(np.ptp(kept.steps)) / LINEAR_SPAN
+        x_T = (kept.steps - origin) / scale
+    chains = kept.llc_chains
+    if chains is not None and chains.shape[1] < FEWEST_CHAINS:
+        chains = None
+    if len(x_T) <= MOST_POINTS:
+        return Curve(x_T, kept.llc, chains, axis, origin, scale)
+    edges = np.linspace(x_T[0], x_T[-1], MOST_POINTS + 1)[:-1]
+    first = np.unique(np.searchsorted(x_T, edges))
+    size = np.diff(np.append(first, len(x_T)))
+
+    def cell_means(values: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(values, first, axis=0) / size.reshape(-1, *[1] * (values.ndim - 1)))
+
+    chains = None if chains is None else cell_means(chains)
+    return Curve(cell_means(x_T), cell_means(kept.llc), chains, axis, origin, scale)

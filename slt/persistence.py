@@ -1,0 +1,135 @@
+"""Persistent minima of |slope|: the rests between two bursts of change that neither noise nor detail explains.
+
+Legend of shapes: D draws, G grid cells, K minima of a draw (padded), M minima of all draws one after the other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+DIP = 0.7  # |slope| must fall to this share of the lower of the two bursts
+BURST = 0.01  # each burst must hold this share of the total variation
+REST_SPEED = 0.03  # speeds below this share of the mean speed count as rest
+BOTTOM = 0.1  # the region of a minimum reaches up to this share of its depth
+ONSET = 0.5  # a burst begins where the speed reaches this share of its maximum
+
+
+class Minima(NamedTuple):
+    """Minima of all draws one after the other; positions are cells of the grid, fractional for midpoints.
+
+    Attributes:
+        draw_M: the draw.
+        cell_M: the minimum itself.
+        middle_M: midpoint of the region around it that is about as low.
+        before_M, after_M: maxima of the bursts on its two sides.
+        until_M: the next minimum of the draw, or G.
+    """
+
+    draw_M: Ints
+    cell_M: Ints
+    middle_M: Floats
+    before_M: Ints
+    after_M: Ints
+    until_M: Ints
+
+
+def persistent_minima(speed_DG: Floats) -> Minima:
+    """Minima of |slope| between two bursts, after deleting all that are shallow or part small bursts.
+
+    For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.7)` and
+    `q2 = min(integral left, integral right) / (0.01 TV)`. While the smallest `min(q1, q2)` of a draw is
+    below 1, that minimum goes, together with the lower of its two maxima.
+
+    Args:
+        speed_DG: (D, G) |slope| on a uniform grid.
+    """
+    draws, cells = speed_DG.shape
+    total_D = np.maximum(speed_DG.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    speed_DG = np.round(speed_DG / total_D, 12)  # rounding levels what only the last bits tell apart
+    rest = REST_SPEED / cells
+    low, high, count_D = _extrema(speed_DG)
+    rows, column = np.arange(draws)[:, None], np.arange(low.shape[1])
+    mass_DG = np.cumsum(speed_DG, axis=1)
+    at_minima = np.where(column < count_D[:, None], mass_DG[rows, low], mass_DG[:, -1:])
+    burst = np.diff(at_minima, axis=1, prepend=0.0, append=mass_DG[:, -1:])
+    while len(column):
+        lower = np.minimum(speed_DG[rows, high[:, :-1]], speed_DG[rows, high[:, 1:]])
+        depth = np.log((lower + rest) / (speed_DG[rows, low] + rest)) / np.log(1 / DIP)
+        quality = np.minimum(depth, np.minimum(burst[:, :-1], burst[:, 1:]) / BURST)
+        quality[column >= count_D[:, None]] = np.inf
+        worst = quality.argmin(axis=1)
+        shallow = quality[rows[:, 0], worst] < 1
+        if not shallow.any():
+            break
+        low, high, burst = _merge(speed_DG, low, high, burst, worst, shallow)
+        count_D = count_D - shallow
+    return _describe(speed_DG, low, high, count_D)
+
+
+def _extrema(speed_DG: Floats) -> tuple[Ints, Ints, Ints]:
+    """(D, K) minima, (D, K+1) maxima around them (both padded with the last cell) and the count of minima."""
+    draws, cells = speed_DG.shape
+    sign = np.sign(np.diff(speed_DG, axis=1))
+    # On level ground the curve goes on as it went before; at the start, as it will go.
+    moving = sign != 0
+    came_from = np.maximum.accumulate(np.where(moving, np.arange(cells - 1), 0), axis=1)
+    came_from = np.maximum(came_from, moving.argmax(axis=1, keepdims=True))
+    sign = np.take_along_axis(sign, came_from, axis=1)
+    always = np.ones((draws, 1), bool)
+    climbs_to = np.concatenate([always, sign > 0], axis=1)
+    climbs_from = np.concatenate([sign > 0, ~always], axis=1)
+    is_high, is_low = climbs_to & ~climbs_from, ~climbs_to & climbs_from
+    count_D = is_low.sum(axis=1)
+    low = np.full((draws, int(count_D.max())), cells - 1)
+    high = np.full((draws, int(count_D.max()) + 1), cells - 1)
+    for found, table in ((is_low, low), (is_high, high)):
+        draw, cell = np.nonzero(found)
+        rank = np.arange(len(draw)) - np.searchsorted(draw, draw)
+        table[draw, rank] = cell
+    return low, high, count_D
+
+
+def _merge(
+    speed_DG: Floats, low: Ints, high: Ints, burst: Floats, worst: Ints, active: NDArray[np.bool_]
+) -> tuple[Ints, Ints, Floats]:
+    """Delete minimum `worst` of each active draw; its two bursts become one."""
+    rows, at, after = np.flatnonzero(active), worst[active], worst[active] + 1
+    burst[rows, after] += burst[rows, at]
+    left, right = high[rows, at], high[rows, after]
+    high[rows, after] = np.where(speed_DG[rows, left] > speed_DG[rows, right], left, right)
+
+    def without(table: NDArray[np.generic]) -> NDArray[np.generic]:
+        column = np.arange(table.shape[1])
+        moved = np.minimum(column + (active[:, None] & (column >= worst[:, None])), table.shape[1] - 1)
+        return np.take_along_axis(table, moved, axis=1)
+
+    return without(low), without(high), without(burst)
+
+
+def _describe(speed_DG: Floats, low: Ints, high: Ints, count_D: Ints) -> Minima:
+    cells = speed_DG.shape[1]
+    draw, rank = np.nonzero(np.arange(low.shape[1]) < count_D[:, None])
+    cell, before, after = low[draw, rank], high[draw, rank], high[draw, rank + 1]
+    is_last = rank + 1 == count_D[draw]
+    until = np.where(is_last, cells, np.append(cell[1:], cells)[: len(cell)])
+    bottom = speed_DG[draw, cell]
+    level = bottom + BOTTOM * (np.minimum(speed_DG[draw, before], speed_DG[draw, after]) - bottom)
+    above = speed_DG[draw] > level[:, None]
+    index = np.arange(cells)
+    left = np.where(above & (index < cell[:, None]), index, -1).max(axis=1, initial=-1) + 1
+    right = np.where(above & (index > cell[:, None]), index, cells).min(axis=1, initial=cells) - 1
+    return Minima(draw, cell, 0.5 * (left + right), before, after, until)
+
+
+def burst_onsets(speed_DG: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Ints:
+    """(M,) first cell in from..until-1 where the speed reaches half of the maximum there."""
+    index = np.arange(speed_DG.shape[1])
+    inside = (index >= from_M[:, None]) & (index < until_M[:, None])
+    speed = np.where(inside, speed_DG[draw_M], -1.0)
+    return np.asarray((speed >= ONSET * speed.max(axis=1, initial=0.0, keepdims=True)).argmax(axis=1))

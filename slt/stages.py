@@ -1,0 +1,279 @@
+"""Developmental stages of a curve: detect_stages(trajectory) -> Stages.
+
+A boundary is a persistent local minimum of |d LLC / d log t| between two bursts of change: a peak, a
+trough, or a shelf where the slope only dips (Hoogland et al., "Loss landscape degeneracy and
+stagewise development in transformers", TMLR 2025). The onset of the next burst is another landmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.caveats import warnings_about
+from slt.clusters import by_draw, clusters
+from slt.curves import Curve, curve_of
+from slt.noise import local_noise
+from slt.partitions import PartitionPosterior
+from slt.persistence import burst_onsets, persistent_minima
+from slt.slopes import draw_lines, hann, on_grid
+from slt.trajectory import Trajectory
+
+Floats = NDArray[np.float64]
+
+FIRST_CLASS = 0.5
+TENTATIVE = 0.2
+RESAMPLES = 10
+CELLS = 300
+WINDOW = 0.04  # decades; half-width of the window on the slope
+BANDWIDTH = 0.03  # decades; positions closer than about this are one landmark
+SIGN_CHANGE = 0.9  # share of draws in which a peak or trough must change the slope's sign
+FLAT = 0.02  # share of the range below which a stage's change is none
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A dated event of the curve: median step over draws, 90 % interval, share of draws that have it."""
+
+    step: float
+    low: float
+    high: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Boundary(Landmark):
+    """The end of a stage. `onset` is where the next burst reaches half of its greatest speed."""
+
+    kind: str
+    onset: Landmark | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What lies between two boundaries: kind "rise", "fall" or "flat", and the change of the curve."""
+
+    start: float
+    end: float
+    kind: str
+    change: float
+
+
+def _no_draws() -> Floats:
+    return np.empty((0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The stages of one trajectory.
+
+    Attributes:
+        boundaries: probability at least 0.5, in order of step.
+        tentative: probability 0.2 to 0.5.
+        stages: one more than there are boundaries.
+        warnings: sentences about what limits the trust in them.
+        axis: "log" or "linear": the axis of time on which slopes were taken.
+        boundary_draws: (R, boundaries) joint draws of the steps, NaN where a draw lacks the boundary.
+        onset_draws: (R, boundaries) likewise, the onset after each boundary.
+        first_onset: where the first burst begins, if the curve starts at rest; it ends no stage.
+        first_onset_draws: (R,) its draws.
+    """
+
+    boundaries: tuple[Boundary, ...]
+    tentative: tuple[Boundary, ...]
+    stages: tuple[Stage, ...]
+    warnings: tuple[str, ...]
+    axis: str = "log"
+    boundary_draws: Floats = field(default_factory=_no_draws)
+    onset_draws: Floats = field(default_factory=_no_draws)
+    first_onset: Landmark | None = None
+    first_onset_draws: Floats = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def onsets(self) -> tuple[Landmark, ...]:
+        """Onsets of all bursts that are probable, in order of step, the first burst's included."""
+        after = [boundary.onset for boundary in self.boundaries]
+        return tuple(onset for onset in (self.first_onset, *after) if onset and onset.probability >= FIRST_CLASS)
+
+    def to_dict(self, with_draws: bool = False) -> dict[str, Any]:
+        """As JSON: steps as numbers, NaN draws as null."""
+        document: dict[str, Any] = {
+            "boundaries": [asdict(boundary) for boundary in self.boundaries],
+            "tentative": [asdict(boundary) for boundary in self.tentative],
+            "stages": [asdict(stage) for stage in self.stages],
+            "warnings": list(self.warnings),
+            "axis": self.axis,
+            "first_onset": None if self.first_onset is None else asdict(self.first_onset),
+        }
+        if with_draws:
+            document["draws"] = {
+                name: np.where(np.isnan(draws), None, draws).tolist()  # type: ignore[call-overload]
+                for name, draws in (
+                    ("boundaries", self.boundary_draws),
+                    ("onsets", self.onset_draws),
+                    ("first_onset", self.first_onset_draws),
+                )
+            }
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Stages:
+        """The inverse of `to_dict`; without "draws" the draws are empty."""
+        draws = document.get("draws", {"boundaries": [[]], "onsets": [[]], "first_onset": []})
+        columns = len(document["boundaries"])
+        first_onset = document.get("first_onset")
+        return cls(
+            boundaries=tuple(_boundary(entry) for entry in document["boundaries"]),
+            tentative=tuple(_boundary(entry) for entry in document.get("tentative", ())),
+            stages=tuple(Stage(**entry) for entry in document["stages"]),
+            warnings=tuple(document["warnings"]),
+            axis=document.get("axis", "log"),
+            boundary_draws=_rows(draws["boundaries"], columns),
+            onset_draws=_rows(draws["onsets"], columns),
+            first_onset=None if first_onset is None else Landmark(**first_onset),
+            first_onset_draws=np.array(draws["first_onset"], dtype=float),
+        )
+
+
+def _boundary(entry: Mapping[str, Any]) -> Boundary:
+    onset = entry.get("onset")
+    return Boundary(**{**entry, "onset": None if onset is None else Landmark(**onset)})
+
+
+def _rows(draws: list[list[float | None]], columns: int) -> Floats:
+    return np.array(draws, dtype=float).reshape(-1 if columns else len(draws), columns)
+
+
+def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400, seed: int = 0) -> Stages:
+    """Find the stage boundaries of a trajectory.
+
+    Draws piecewise-linear curves from their exact posterior (chains resampled whole where there are at
+    least four), takes the persistent minima of each draw's |slope|, and clusters them over draws.
+
+    Args:
+        trajectory: the curve; checkpoints without a finite value are left out with a warning.
+        axis: "log" for slopes against log10 of the step, "linear" against the step.
+        draws: posterior draws; a multiple of 10 uses all of them.
+        seed: of the draws; the result depends on nothing else.
+
+    Raises:
+        TrajectoryError: fewer than 8 usable checkpoints, or an unknown axis.
+    """
+    curve = curve_of(trajectory, axis)
+    if np.ptp(curve.y_T) == 0:
+        whole = Stage(float(curve.step(curve.x_T[0])), float(curve.step(curve.x_T[-1])), "flat", 0.0)
+        return Stages((), (), (whole,), ("the curve is constant: there is nothing to divide into stages",), axis)
+    drawn = _draw(curve, draws, np.random.default_rng(seed))
+    found = [candidate for candidate in _candidates(curve, drawn) if candidate[0].probability >= TENTATIVE]
+    sure = [candidate for candidate in found if candidate[0].probability >= FIRST_CLASS]
+    boundaries = tuple(boundary for boundary, _, _ in sure)
+    first_onset, first_onset_draws = _first_onset(curve, drawn)
+    stages = _stages_between(curve, drawn, boundaries)
+    count = len(drawn.value_DT)
+    return Stages(
+        boundaries=boundaries,
+        tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < FIRST_CLASS),
+        stages=stages,
+        warnings=warnings_about(trajectory, curve, drawn.value_DT.mean(axis=0), boundaries, stages),
+        axis=axis,
+        boundary_draws=np.stack([draws for _, draws, _ in sure], axis=1) if sure else np.empty((count, 0)),
+        onset_draws=np.stack([draws for _, _, draws in sure], axis=1) if sure else np.empty((count, 0)),
+        first_onset=first_onset,
+        first_onset_draws=first_onset_draws,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """D drawn curves: their values at the points, and their slopes in the cells of a uniform grid."""
+
+    value_DT: Floats
+    sharp_DG: Floats
+    smooth_DG: Floats
+    edges_G1: Floats
+
+    def middle(self, cell: Floats) -> Floats:
+        return np.interp(cell + 0.5, np.arange(len(self.edges_G1)), self.edges_G1)
+
+
+def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
+    y_BT = curve.resampled(RESAMPLES, rng)
+    per_curve = max(1, draws // len(y_BT))
+    posterior = PartitionPosterior(curve.x_T, y_BT, local_noise(curve.x_T, y_BT))
+    value_DT, slope_DI = draw_lines(posterior, posterior.draw(rng, per_curve), per_curve, rng)
+    edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
+    sharp_DG = on_grid(curve.x_T, slope_DI, edges)
+    return _Draws(value_DT, sharp_DG, hann(sharp_DG, edges[1] - edges[0], WINDOW), edges)
+
+
+def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Floats]]:
+    """Boundaries of any probability, with their draws and those of their onsets, in steps."""
+    minima = persistent_minima(np.abs(drawn.smooth_DG))
+    count = len(drawn.smooth_DG)
+    position_M = drawn.middle(minima.middle_M)
+    onset_M = drawn.middle(burst_onsets(np.abs(drawn.sharp_DG), minima.draw_M, minima.cell_M, minima.until_M))
+    before_M = np.sign(drawn.smooth_DG[minima.draw_M, minima.before_M])
+    after_M = np.sign(drawn.smooth_DG[minima.draw_M, minima.after_M])
+    candidates = []
+    for members in clusters(position_M, BANDWIDTH):
+        turns = before_M[members] != after_M[members]
+        kind = "shelf"
+        if turns.mean() >= SIGN_CHANGE:
+            kind = "peak" if before_M[members][turns].sum() > 0 else "trough"
+        position_D = by_draw(position_M, minima.draw_M, members, count)
+        agreed = max(clusters(onset_M[members], BANDWIDTH), key=len)
+        onset_D = by_draw(onset_M, minima.draw_M, members[agreed], count)
+        landmark, onset = _landmark(curve, drawn, position_D), _landmark(curve, drawn, onset_D)
+        boundary = Boundary(landmark.step, landmark.low, landmark.high, landmark.probability, kind, onset)
+        candidates.append((boundary, curve.step(position_D), curve.step(onset_D)))
+    return candidates
+
+
+def _first_onset(curve: Curve, drawn: _Draws) -> tuple[Landmark | None, Floats]:
+    """The onset of the first burst, where the curve does not start in the midst of it."""
+    count = len(drawn.sharp_DG)
+    speed_DG = np.abs(drawn.sharp_DG)
+    minima = persistent_minima(np.abs(drawn.smooth_DG))
+    until_D = np.full(count, speed_DG.shape[1])
+    np.minimum.at(until_D, minima.draw_M, minima.cell_M)
+    every = np.arange(count)
+    cell_D = burst_onsets(speed_DG, every, np.zeros(count, dtype=np.intp), until_D)
+    from_rest = np.flatnonzero(drawn.middle(cell_D) > curve.x_T[1])
+    nowhere = np.full(count, np.nan)
+    if not len(from_rest):
+        return None, nowhere
+    position_M = drawn.middle(cell_D[from_rest])
+    agreed = max(clusters(position_M, BANDWIDTH), key=len)
+    position_D = by_draw(position_M, from_rest, agreed, count)
+    landmark = _landmark(curve, drawn, position_D)
+    if landmark.probability < TENTATIVE:
+        return None, nowhere
+    return landmark, curve.step(position_D)
+
+
+def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
+    """Median and 90 % interval, widened by what grid and checkpoints cannot resolve."""
+    present = position_D[np.isfinite(position_D)]
+    low, median, high = np.quantile(present, (0.05, 0.5, 0.95))
+    right = int(np.clip(np.searchsorted(curve.x_T, median), 1, len(curve.x_T) - 1))
+    blur = max(drawn.edges_G1[1] - drawn.edges_G1[0], 0.5 * (curve.x_T[right] - curve.x_T[right - 1]))
+    first, last = curve.x_T[0], curve.x_T[-1]
+    ends = curve.step(np.clip(np.array([median, low - blur, high + blur]), first, last))
+    return Landmark(*(float(step) for step in ends), probability=len(present) / len(position_D))
+
+
+def _stages_between(curve: Curve, drawn: _Draws, boundaries: tuple[Boundary, ...]) -> tuple[Stage, ...]:
+    ends = curve.step(curve.x_T[[0, -1]])
+    steps = np.array([ends[0], *(boundary.step for boundary in boundaries), ends[1]])
+    value_DT = drawn.value_DT
+    value = np.interp(curve.position(steps), curve.x_T, value_DT.mean(axis=0))
+    flat = FLAT * np.ptp(curve.y_T)
+    stages = []
+    for start, end, change in zip(steps[:-1], steps[1:], np.diff(value), strict=True):
+        kind = "flat" if abs(change) < flat else "rise" if change > 0 else "fall"
+        stages.append(Stage(float(start), float(end), kind, float(change)))
+    return tuple(stages)
