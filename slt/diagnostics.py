@@ -1,0 +1,211 @@
+"""What the chains say of their own estimate: R-hat, effective draws, drift, saturation, and the verdict in a sentence.
+
+Thresholds, with their sources; `tests/slt/test_diagnostics.py` measures their false alarms on chains that are
+stationary but slow. Legend of shapes: K checkpoints, C chains, D draws (burn-in excluded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.trajectory import Estimate, Floats, Verdict, VerdictKind
+
+MAX_RHAT = 1.1
+"""Gelman et al., BDA3, 11.5. The 1.01 of Vehtari et al. (2021) is passed by every chain of a few hundred draws."""
+MIN_ESS_PER_CHAIN = 10.0
+"""Gelman et al., BDA3, 11.5: five per half chain."""
+MIXED_ESS_PER_CHAIN = 30.0
+"""A chain with as many draws has mixed where it is; that such chains differ is then not for want of draws. Below, only
+an R-hat that slow but stationary chains do not reach is disagreement."""
+APART_RHAT = 2.0
+MAX_DRIFT_Z = 3.0
+"""Standard errors between the first and the last third of the draws (the comparison of Geweke, 1992)."""
+MAX_DRIFT = 0.1
+"""A smaller drift, relative to the LLC, is less than what a choice of n_beta or step size does to it."""
+MAX_GROWTH = 100.0
+"""Diffusion from a minimum without burn-in grows by at most 19 between the first and last third (loss ~ draws^2)."""
+BELOW_Z = 2.0
+"""Standard errors below zero from which a negative LLC counts as negative."""
+SATURATION_WINDOWS = (7, 15)
+"""Neighbouring checkpoints looked at together. On the published regression curve they flag 89 % of the checkpoints
+between steps 100 and 60,000, where the LLC is an affine function of the loss, and none after."""
+MAX_UNSATURATED = 0.1
+"""Range of the sampled loss over that of the checkpoints' loss, below which the chains do not see the checkpoint."""
+
+
+def diagnose(excess_loss_CD: Floats, n_beta: float) -> tuple[float, float, Verdict]:
+    """(R-hat, effective draws of all chains together, verdict) of one estimate.
+
+    R-hat is rank-normalised and split, effective draws are those of the mean (Vehtari et al. 2021, both
+    by arviz-stats). Both are NaN where a loss is not finite, with fewer than 4 draws, or (R-hat) with one chain.
+    Several judgements may hold; the one named first in this order is returned: diverged, below the
+    checkpoint's loss, (saturated: `with_saturation`), chains disagree, still drifting, step too small, ok.
+
+    Args:
+        excess_loss_CD: (C, D) paired differences L_B(w) - L_B(w*), burn-in excluded, nats per sample.
+        n_beta: inverse temperature times sample size.
+    """
+    finite: NDArray[np.bool_] = np.isfinite(excess_loss_CD).all(axis=1)
+    if not finite.all():
+        return np.nan, np.nan, _diverged(finite)
+    rhat, ess = _rhat(excess_loss_CD), _ess(excess_loss_CD)
+    llc = n_beta * float(excess_loss_CD.mean())
+    std_error = n_beta * standard_error(excess_loss_CD)
+    if llc < -BELOW_Z * std_error:
+        sentence = (
+            f"The chains found a lower loss than the checkpoint's (LLC {llc:.3g} ± {std_error:.2g}): it is not a local "
+            f"minimum, and this is no learning coefficient. Use reference: self, or raise localization."
+        )
+        return rhat, ess, Verdict(VerdictKind.BELOW_CHECKPOINT, llc, sentence)
+    verdict = _disagreement(excess_loss_CD, n_beta, rhat) or _drift(excess_loss_CD) or _slowness(excess_loss_CD, rhat)
+    return rhat, ess, verdict or _ok(llc, std_error, rhat, ess)
+
+
+def standard_error(excess_loss_CD: Floats) -> float:
+    """Of the mean over chains and draws: from the spread of the chains' means; NaN if a value is not finite.
+
+    With one chain it comes from that chain's effective draws.
+    """
+    chains, draws = excess_loss_CD.shape
+    if not np.isfinite(excess_loss_CD).all():
+        return float("nan")
+    if chains > 1:
+        return float(excess_loss_CD.mean(axis=1).std(ddof=1) / np.sqrt(chains))
+    return _autocorrelated_error(excess_loss_CD) if draws > 1 else float("nan")
+
+
+def with_saturation(estimates: Sequence[Estimate], n_beta: float) -> list[Estimate]:
+    """The estimates, with the verdict "saturated" where the sampled loss no longer depends on the checkpoint.
+
+    The mean sampled loss is `loss + llc / n_beta`. Where it stays while the checkpoint's loss moves, the
+    chains have forgotten where they started, and the LLC is an affine function of the training loss.
+    Looked for in windows of neighbouring checkpoints; windows hold at least 7, so that a shorter sequence is
+    never called saturated.
+    """
+    usable = [k for k, estimate in enumerate(estimates) if np.isfinite(estimate.llc) and np.isfinite(estimate.loss)]
+    loss = np.array([estimates[k].loss for k in usable])
+    sampled_loss = loss + np.array([estimates[k].llc for k in usable]) / n_beta
+    result = list(estimates)
+    for k, (ratio, first, last) in _saturated_windows(loss, sampled_loss).items():
+        if estimates[usable[k]].verdict.kind is VerdictKind.BELOW_CHECKPOINT:
+            continue
+        sentence = (
+            f"Between steps {estimates[usable[first]].step:g} and {estimates[usable[last]].step:g} the checkpoint's "
+            f"loss moves by {np.ptp(loss[first : last + 1]):.2g} but the sampled loss by only "
+            f"{ratio:.0%} of that: the chains forget the checkpoint, and the LLC only restates the loss. "
+            f"Raise localization or n_beta, or lower step_size."
+        )
+        verdict = Verdict(VerdictKind.SATURATED, ratio, sentence)
+        result[usable[k]] = replace(estimates[usable[k]], verdict=verdict)
+    return result
+
+
+def _saturated_windows(loss: Floats, sampled_loss: Floats) -> dict[int, tuple[float, int, int]]:
+    """Each index that lies in a saturated window: (ratio of ranges, first, last index) of the clearest such window."""
+    clearest: dict[int, tuple[float, int, int]] = {}
+    for width in SATURATION_WINDOWS:
+        for first in range(len(loss) - width + 1):
+            window = slice(first, first + width)
+            loss_range = np.ptp(loss[window])
+            if loss_range == 0 or np.ptp(sampled_loss[window]) >= MAX_UNSATURATED * loss_range:
+                continue
+            found = (float(np.ptp(sampled_loss[window]) / loss_range), first, first + width - 1)
+            for k in range(first, first + width):
+                clearest[k] = min(found, clearest.get(k, found))
+    return clearest
+
+
+def _diverged(finite: NDArray[np.bool_]) -> Verdict:
+    lost = int((~finite).sum())
+    sentence = (
+        f"{lost} of {len(finite)} chains met a loss that is not finite, so there is no estimate. "
+        f"Lower step_size, or n_beta and localization."
+    )
+    return Verdict(VerdictKind.DIVERGED, float(lost), sentence)
+
+
+def _disagreement(excess_loss_CD: Floats, n_beta: float, rhat: float) -> Verdict | None:
+    mixed = np.median([_ess(chain[None]) for chain in excess_loss_CD]) >= MIXED_ESS_PER_CHAIN
+    if not rhat > (MAX_RHAT if mixed else APART_RHAT):
+        return None
+    llc_C = n_beta * excess_loss_CD.mean(axis=1)
+    sentence = (
+        f"The chains disagree (R-hat {rhat:.2f}, should be below {MAX_RHAT}): their LLCs run from {llc_C.min():.3g} to "
+        f"{llc_C.max():.3g}. Raise localization if one has left the basin, or draw more."
+    )
+    return Verdict(VerdictKind.CHAINS_DISAGREE, rhat, sentence)
+
+
+def _drift(excess_loss_CD: Floats) -> Verdict | None:
+    third = excess_loss_CD.shape[1] // 3
+    if third < 4 or np.ptp(excess_loss_CD) == 0:
+        return None
+    early, late = excess_loss_CD[:, :third], excess_loss_CD[:, -third:]
+    change = float(late.mean() - early.mean())
+    error = np.hypot(_autocorrelated_error(early), _autocorrelated_error(late))
+    z = change / error if error > 0 else np.inf * np.sign(change)
+    relative = change / abs(excess_loss_CD.mean())
+    if not (abs(z) > MAX_DRIFT_Z and abs(relative) > MAX_DRIFT):
+        return None
+    if late.mean() > MAX_GROWTH * abs(early.mean()):
+        sentence = (
+            f"The excess loss grew {late.mean() / abs(early.mean()):.3g}-fold between the first and the last third of "
+            f"the draws: the chains run away. Lower step_size, or raise localization."
+        )
+        return Verdict(VerdictKind.DIVERGED, float(late.mean() / abs(early.mean())), sentence)
+    sentence = (
+        f"The last third of the draws lies {abs(relative):.0%} of the LLC {'above' if change > 0 else 'below'} the "
+        f"first third ({abs(z):.1f} standard errors): the chains have not settled. Lengthen burn_in."
+    )
+    return Verdict(VerdictKind.DRIFTING, float(z), sentence)
+
+
+def _slowness(excess_loss_CD: Floats, rhat: float) -> Verdict | None:
+    draws = excess_loss_CD.shape[1]
+    if draws < 4:
+        return Verdict(VerdictKind.STEP_TOO_SMALL, float(draws), f"{draws} draws are too few to judge. Draw more.")
+    if np.ptp(excess_loss_CD, axis=1).max() == 0:
+        return Verdict(
+            VerdictKind.STEP_TOO_SMALL, 0.0, "The loss never changed: the chains do not move. Raise step_size."
+        )
+    ess = float(np.median([_ess(chain[None]) for chain in excess_loss_CD]))
+    if ess >= MIN_ESS_PER_CHAIN and not rhat > MAX_RHAT:
+        return None
+    sentence = (
+        f"The {draws} draws of a chain are worth {ess:.0f} independent ones (R-hat {rhat:.2f}): the chains are "
+        f"still travelling. Raise step_size, or draw more."
+    )
+    return Verdict(VerdictKind.STEP_TOO_SMALL, ess, sentence)
+
+
+def _ok(llc: float, std_error: float, rhat: float, ess: float) -> Verdict:
+    agree = f"the chains agree (R-hat {rhat:.2f})" if np.isfinite(rhat) else "one chain, so none to compare it with"
+    sentence = f"LLC {llc:.3g} ± {std_error:.2g}: {agree}, with {ess:.0f} effective draws."
+    if llc < 0:
+        sentence += " It is negative, but not distinguishable from zero."
+    return Verdict(VerdictKind.OK, rhat if np.isfinite(rhat) else ess, sentence)
+
+
+def _autocorrelated_error(excess_loss_CD: Floats) -> float:
+    ess = _ess(excess_loss_CD)
+    return float(excess_loss_CD.std(ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
+
+
+def _ess(excess_loss_CD: Floats) -> float:
+    from arviz_stats.base import array_stats  # half a second to import, and not needed to read a trajectory
+
+    with np.errstate(all="ignore"):
+        return float(array_stats.ess(excess_loss_CD, chain_axis=0, draw_axis=1, method="mean"))
+
+
+def _rhat(excess_loss_CD: Floats) -> float:
+    from arviz_stats.base import array_stats
+
+    if len(excess_loss_CD) == 1:
+        return float("nan")
+    with np.errstate(all="ignore"):
+        return float(array_stats.rhat(excess_loss_CD, chain_axis=0, draw_axis=1))

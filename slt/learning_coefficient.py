@@ -1,0 +1,78 @@
+"""From paired loss traces to learning coefficients: `lambda-hat = n_beta (E[L(w)] - L(w*))`.
+
+Legend of shapes: K checkpoints, C chains, D draws, B burn-in draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from slt.diagnostics import diagnose, standard_error, with_saturation
+from slt.errors import JobError
+from slt.trajectory import Estimate, Floats
+
+
+def default_n_beta(n_samples: int) -> float:
+    """n / log n, the inverse temperature of WBIC (Watanabe 2013); n is the size of the data set, never of a batch.
+
+    Raises:
+        JobError: fewer than two samples.
+    """
+    if n_samples < 2:
+        raise JobError(f"n_beta = n/log n needs at least 2 samples, the data has {n_samples}; set sampler.n_beta")
+    return n_samples / math.log(n_samples)
+
+
+def wbic(n_samples: int, loss: float, llc: float) -> float:
+    """Free energy in nats, `n L_n(w*) + lambda log n` (Watanabe 2013), from the mean loss per sample and the LLC."""
+    return n_samples * loss + llc * math.log(n_samples)
+
+
+def estimates_from_traces(
+    steps: Sequence[float], excess_loss_KCD: ArrayLike, loss_K: ArrayLike, n_beta: float, *, burn_in: int
+) -> list[Estimate]:
+    """The estimate at each checkpoint, with its standard error and verdict; nothing is clipped or dropped.
+
+    A chain with a value that is not finite, be it in the burn-in, has no LLC (NaN), and neither has
+    its checkpoint: the mean over the chains that survived would be biased.
+
+    Args:
+        steps: K training steps.
+        excess_loss_KCD: (K, C, B + D) paired differences L_B(w) - L_B(w*), nats per sample, burn-in first.
+        loss_K: (K,) loss of each checkpoint over the whole data, nats per sample.
+        n_beta: inverse temperature times sample size, the one that the chains were drawn with.
+        burn_in: B, draws left out of the mean.
+
+    Raises:
+        JobError: no draw is left after the burn-in, or the shapes do not fit together.
+    """
+    excess = np.asarray(excess_loss_KCD, dtype=float)
+    loss = np.asarray(loss_K, dtype=float)
+    if excess.ndim != 3 or len(excess) != len(steps) or loss.shape != (len(steps),):
+        raise JobError(f"traces of shape {excess.shape} and losses of shape {loss.shape} do not fit {len(steps)} steps")
+    if not 0 <= burn_in < excess.shape[2]:
+        raise JobError(f"burn_in {burn_in} leaves none of {excess.shape[2]} draws; raise sampler.draws")
+    survived = np.isfinite(excess).all(axis=2, keepdims=True)
+    kept = np.where(survived, excess[:, :, burn_in:], np.nan)
+    estimates = [_estimate(float(step), kept[k], float(loss[k]), n_beta) for k, step in enumerate(steps)]
+    return with_saturation(estimates, n_beta)
+
+
+def _estimate(step: float, excess_loss_CD: Floats, loss: float, n_beta: float) -> Estimate:
+    rhat, ess, verdict = diagnose(excess_loss_CD, n_beta)
+    llc_chains = n_beta * excess_loss_CD.mean(axis=1)
+    return Estimate(
+        step=step,
+        llc=float(llc_chains.mean()),
+        llc_std_error=n_beta * standard_error(excess_loss_CD),
+        llc_chains=llc_chains,
+        loss=loss,
+        rhat=rhat,
+        ess=ess,
+        verdict=verdict,
+        excess_loss=excess_loss_CD,
+    )
