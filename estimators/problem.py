@@ -8,12 +8,19 @@ def my_problem(width: int = 64) -> Problem:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
+
+from slt.errors import ProblemError
 
 Batch = tuple[Tensor, ...]
 Loss = Callable[[nn.Module, Batch], Tensor]
@@ -50,3 +57,100 @@ class Problem:
     measures: Mapping[str, Measure] = field(default_factory=dict)
     restriction: tuple[str, ...] = ()
     name: str = "problem"
+
+
+def problem_tensors(problem: Problem) -> Batch:
+    """The whole data set as tensors that share their first dimension; a Dataset is collated.
+
+    Raises:
+        ProblemError: no data, or tensors of different lengths.
+    """
+    if isinstance(problem.data, Dataset):
+        dataset = cast(Any, problem.data)
+        collated = default_collate([dataset[index] for index in range(len(dataset))]) if len(dataset) else ()
+        tensors = (collated,) if isinstance(collated, Tensor) else tuple(collated)
+    else:
+        tensors = tuple(problem.data)
+    strays = [type(tensor).__name__ for tensor in tensors if not isinstance(tensor, Tensor) or tensor.ndim == 0]
+    if strays:
+        raise ProblemError(f"the data of problem '{problem.name}' holds a {strays[0]}; it must be tensors (n, ...)")
+    lengths = [len(tensor) for tensor in tensors]
+    if not tensors or lengths[0] == 0 or len(set(lengths)) > 1:
+        raise ProblemError(
+            f"the data of problem '{problem.name}' has tensors of lengths {lengths}; they must share one length n >= 1"
+        )
+    return tensors
+
+
+def n_samples(problem: Problem) -> int:
+    """n, the size of the data set."""
+    data = problem.data
+    return len(cast(Any, data)) if isinstance(data, Dataset) else len(problem_tensors(problem)[0])
+
+
+def load_problem(reference: str, args: Mapping[str, Any], working_directory: Path) -> Problem:
+    """Build a problem from its name.
+
+    Args:
+        reference: a built-in name, or `package.module:function`, imported with `working_directory` first
+            on the path.
+        args: keyword arguments of the function.
+        working_directory: where a user's own modules live.
+
+    Raises:
+        ProblemError: no such name, module or function; it raised; it returned something else.
+    """
+    module_name, colon, function_name = reference.partition(":")
+    build = _own(module_name, function_name, working_directory) if colon else _built_in(reference)
+    try:
+        with _on_path(working_directory):
+            problem = build(**args)
+    except ProblemError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in args.items())
+        raise ProblemError(f"problem '{reference}' ({given}) raised {type(error).__name__}: {error}") from error
+    if not isinstance(problem, Problem):
+        raise ProblemError(
+            f"problem '{reference}' returned a {type(problem).__name__}; it must return estimators.Problem(...)"
+        )
+    return problem
+
+
+def _built_in(name: str) -> Callable[..., object]:
+    from estimators.problems import BUILT_IN  # it imports this module
+
+    if name not in BUILT_IN:
+        close = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"built in are {', '.join(sorted(BUILT_IN))}."
+        raise ProblemError(f"no built-in problem '{name}'; {hint} Your own is named 'package.module:function'")
+    build: Callable[..., object] = BUILT_IN[name].build
+    return build
+
+
+def _own(module_name: str, function_name: str, working_directory: Path) -> Callable[..., object]:
+    reference = f"{module_name}:{function_name}"
+    with _on_path(working_directory):
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise ProblemError(
+                f"problem '{reference}' cannot be imported from {working_directory}: {type(error).__name__}: {error}"
+            ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        close = difflib.get_close_matches(function_name, dir(module), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ProblemError(f"problem '{reference}': {module.__file__} has no function '{function_name}'{hint}")
+    return cast(Callable[..., object], function)
+
+
+@contextmanager
+def _on_path(directory: Path) -> Iterator[None]:
+    entry = str(directory.resolve())
+    sys.path.insert(0, entry)
+    importlib.invalidate_caches()  # the file may have been written a moment ago
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)

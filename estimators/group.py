@@ -1,0 +1,196 @@
+"""A group of checkpoints made ready for sampling: what both engines start from.
+
+Legend of shapes: K checkpoints, n examples, P moving parameters.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from estimators.problem import Batch, Problem, problem_tensors
+from estimators.restriction import aliases, moving_parameters
+from estimators.sampler import SamplerConfig
+from slt.errors import CheckpointMismatch, NonFiniteWeights, ProblemError
+
+Weights = Mapping[str, Tensor]
+EVALUATION_BATCH = 1024
+
+
+class ScoredModel(nn.Module):
+    """A model and its loss as one module, so that `functional_call` can swap the weights under the loss."""
+
+    def __init__(self, model: nn.Module, problem: Problem) -> None:
+        super().__init__()
+        self.model = model
+        self.problem = problem
+
+    def forward(self, batch: Batch, references: tuple[Tensor, ...] = (), *, predict: bool = False) -> Tensor:
+        """Per-example losses, from the labels or from reference outputs where there are any; or the outputs."""
+        if not references and not predict:
+            return self.problem.loss(self.model, batch)
+        outputs: Tensor = self.problem.outputs(self.model, batch) if self.problem.outputs else self.model(batch[0])
+        if predict:
+            return outputs
+        assert self.problem.divergence is not None  # `prepare` has checked
+        return self.problem.divergence(outputs, references[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """K checkpoints of one problem on a device.
+
+    Attributes:
+        scored: the model in evaluation mode with its loss.
+        names, shapes: the moving parameters, named as in the model, in the order of `centers`.
+        centers: (K, P) the checkpoints' moving parameters.
+        fixed: frozen parameters and buffers by name, each (K, ...): the checkpoint's, or the model's own
+            where the checkpoint has none (non-persistent buffers).
+        data: the whole data set.
+        references: one tensor (K, n, ...) of the checkpoints' own outputs with `reference: self`, else none.
+        center_losses: (K, n) the sampled loss at w*, per example.
+        loss: (K,) float64, mean of the problem's own loss at w*.
+        batch_size: None for the full batch.
+    """
+
+    scored: ScoredModel
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    centers: Tensor
+    fixed: dict[str, Tensor]
+    data: Batch
+    references: tuple[Tensor, ...]
+    center_losses: Tensor
+    loss: Tensor
+    batch_size: int | None
+
+    @property
+    def n_samples(self) -> int:
+        """Size of the data set."""
+        return self.center_losses.shape[1]
+
+    def parameters(self, position: Tensor) -> dict[str, Tensor]:
+        """Views of (..., P) as named parameters (..., *shape), as `functional_call` on `scored` wants them."""
+        pieces = torch.split(position, [shape.numel() for shape in self.shapes], dim=-1)
+        return {
+            f"model.{name}": piece.reshape(*piece.shape[:-1], *shape)
+            for name, piece, shape in zip(self.names, pieces, self.shapes, strict=True)
+        }
+
+    def fixed_at(self, checkpoints: slice | int) -> dict[str, Tensor]:
+        """Frozen parameters and buffers of some checkpoints, for `functional_call` on `scored`."""
+        return {f"model.{name}": value[checkpoints] for name, value in self.fixed.items()}
+
+
+def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig) -> Group:
+    """Move everything to the device once, and evaluate the checkpoints once per example.
+
+    Raises:
+        ProblemError: the loss fails or is not per example; no divergence for `reference: self`.
+        CheckpointMismatch: a parameter is missing or has another shape.
+        NonFiniteWeights: a NaN or an infinity among the weights.
+    """
+    if config.reference == "self" and problem.divergence is None:
+        raise ProblemError(
+            f"reference 'self' needs a divergence, which problem '{problem.name}' lacks; add divergence="
+            "estimators.divergences.kl (logits) or squared_error (regression), or use reference 'labels'"
+        )
+    device, dtype = config.torch_device, config.torch_dtype
+    model = copy.deepcopy(problem.model).to(device=device, dtype=dtype).eval()
+    scored = ScoredModel(model, problem)
+    names = moving_parameters(model, problem.restriction)
+    states = [_complete(model, state, index) for index, state in enumerate(weights)]
+    centers = torch.stack([torch.cat([state.pop(name).reshape(-1) for name in names]) for state in states])
+    fixed = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+    data = tuple(_move(tensor, device, dtype) for tensor in problem_tensors(problem))
+    n_samples = len(data[0])
+    full = config.batch_size is None or config.batch_size >= n_samples
+    group = Group(
+        scored=scored,
+        names=tuple(names),
+        shapes=tuple(model.get_parameter(name).shape for name in names),
+        centers=centers,
+        fixed=fixed,
+        data=data,
+        references=(),
+        center_losses=torch.empty((len(weights), n_samples), dtype=dtype, device=device),
+        loss=torch.empty(len(weights), dtype=torch.float64, device=device),
+        batch_size=None if full else config.batch_size,
+    )
+    _check_loss(group)
+    return _evaluate(group, own_outputs=config.reference == "self")
+
+
+def _complete(model: nn.Module, weights: Weights, index: int) -> dict[str, Tensor]:
+    """Every parameter and buffer of the model, from the checkpoint, in the model's dtype and device."""
+    state: dict[str, Tensor] = {}
+    for name, tied in aliases(model).items():
+        own = model.get_parameter(name)
+        found = next((weights[alias] for alias in tied if alias in weights), None)
+        if found is None:
+            raise CheckpointMismatch(f"'{name}' is missing from checkpoint {index} of the group")
+        if found.shape != own.shape:
+            raise CheckpointMismatch(
+                f"'{name}' is {tuple(found.shape)} in checkpoint {index} of the group "
+                f"but {tuple(own.shape)} in the model"
+            )
+        state[name] = found.detach().to(own)
+        if not torch.isfinite(state[name]).all():
+            raise NonFiniteWeights(f"'{name}' has a NaN or an infinity in checkpoint {index} of the group")
+    for name, buffer in model.named_buffers():
+        state[name] = weights[name].detach().to(buffer) if name in weights else buffer
+    return state
+
+
+def _move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+
+def _check_loss(group: Group) -> None:
+    """Call the loss as a user would, so that its own errors are told apart from the engine's."""
+    count = min(group.n_samples, group.batch_size or EVALUATION_BATCH)
+    name = group.scored.problem.name
+    try:
+        losses = _call(group, 0, tuple(tensor[:count] for tensor in group.data))
+    except Exception as error:
+        raise ProblemError(f"the loss of problem '{name}' raised {type(error).__name__}: {error}") from error
+    if not isinstance(losses, Tensor) or losses.shape != (count,):
+        got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise ProblemError(
+            f"the loss of problem '{name}' returned {got} for a batch of {count}, expected ({count},): one value "
+            "per example, for instance with reduction='none'"
+        )
+
+
+def _call(
+    group: Group, checkpoint: int, batch: Batch, references: tuple[Tensor, ...] = (), *, predict: bool = False
+) -> Tensor:
+    state = group.parameters(group.centers[checkpoint]) | group.fixed_at(checkpoint)
+    with torch.no_grad():
+        result: Tensor = functional_call(group.scored, state, (batch, references), {"predict": predict})
+    return result
+
+
+def _evaluate(group: Group, *, own_outputs: bool) -> Group:
+    """Fill in the losses at w*, and the reference outputs if they are wanted."""
+    references: list[Tensor] = []
+    for k in range(len(group.centers)):
+        predictions: list[Tensor] = []
+        own_losses: list[Tensor] = []
+        for start in range(0, group.n_samples, EVALUATION_BATCH):
+            rows = slice(start, min(start + EVALUATION_BATCH, group.n_samples))
+            batch = tuple(tensor[rows] for tensor in group.data)
+            own_losses.append(_call(group, k, batch))
+            group.center_losses[k, rows] = own_losses[-1]
+            if own_outputs:
+                predictions.append(_call(group, k, batch, predict=True))
+                group.center_losses[k, rows] = _call(group, k, batch, (predictions[-1],))
+        group.loss[k] = torch.cat(own_losses).double().mean()
+        if own_outputs:
+            references.append(torch.cat(predictions))
+    return replace(group, references=(torch.stack(references),) if own_outputs else ())

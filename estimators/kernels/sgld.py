@@ -1,0 +1,60 @@
+"""Stochastic gradient Langevin dynamics, localised at the checkpoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from estimators.kernels.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class SGLDConfig:
+    """The three numbers of the update.
+
+    Attributes:
+        step_size: epsilon; the drift is epsilon / 2, the noise has variance epsilon.
+        n_beta: n times the inverse temperature.
+        localization: gamma, the precision of the Gaussian that holds the chain at the checkpoint.
+    """
+
+    step_size: float
+    n_beta: float
+    localization: float
+
+
+class SGLDState(NamedTuple):
+    """position: any shape (..., P), moved in place; center: w*, broadcastable to it."""
+
+    position: Tensor
+    center: Tensor
+
+
+def init(position: Tensor, center: Tensor) -> SGLDState:
+    """Start at `position`, held at `center`."""
+    return SGLDState(position, center)
+
+
+@torch.no_grad()
+def update(state: SGLDState, gradient: Tensor, noise: Tensor, config: SGLDConfig) -> SGLDState:
+    """One step, in place, along the gradient of the mean loss of a batch, with standard normal `noise`."""
+    epsilon = config.step_size
+    # -(epsilon/2) gamma (w - w*) is a linear interpolation towards w*; three passes over memory in all
+    state.position.lerp_(state.center, 0.5 * epsilon * config.localization)
+    state.position.add_(gradient, alpha=-0.5 * epsilon * config.n_beta)
+    state.position.add_(noise, alpha=math.sqrt(epsilon))
+    return state
+
+
+def build(step_size: float, n_beta: float, localization: float) -> Kernel:
+    """The kernel w <- w - (epsilon/2) [n_beta grad L_B(w) + gamma (w - w*)] + sqrt(epsilon) N(0, 1).
+
+    Welling and Teh (2011) with the localisation of Lau et al. (2023), in devinterp's convention.
+    """
+    config = SGLDConfig(step_size, n_beta, localization)
+    return Kernel(init, partial(update, config=config))

@@ -1,0 +1,82 @@
+"""The local learning coefficient over a sequence of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from estimators import engines
+from estimators.checkpoints import CheckpointSequence, load_fitting
+from estimators.group import Weights, prepare
+from estimators.problem import Problem
+from estimators.progress import Progress, silent
+from estimators.sampler import SamplerConfig, Traces
+from slt.diagnostics import with_saturation
+from slt.learning_coefficient import estimates_from_traces
+from slt.trajectory import Estimate, Trajectory
+
+GROUP = 16
+"""Checkpoints whose weights are held in memory together."""
+
+__all__ = ["SamplerConfig", "Traces", "estimate_llc", "sample_group"]
+
+
+def sample_group(
+    problem: Problem, weights: Sequence[Weights], config: SamplerConfig, *, progress: Progress = silent
+) -> Traces:
+    """Sample the chains of a group of checkpoints: the mathematics of one unit of work.
+
+    A pure function of its arguments on one kind of device: chain c of every checkpoint sees the batches
+    and the noise of (config.seed, c), whatever else is in the group.
+
+    Raises:
+        ProblemError: the loss fails, or is not per example; no divergence for `reference: self`.
+        CheckpointMismatch: weights that do not fit the model.
+        NonFiniteWeights: a NaN or an infinity among the weights.
+    """
+    return engines.sample(prepare(problem, weights, config), config, progress)
+
+
+def estimate_llc(
+    problem: Problem,
+    checkpoints: Mapping[float, Weights] | CheckpointSequence,
+    config: SamplerConfig,
+    *,
+    progress: Progress = silent,
+) -> Trajectory:
+    """LLC, standard error and verdict of every checkpoint, in this process.
+
+    Args:
+        problem: what the checkpoints are measured against.
+        checkpoints: step -> state dict, or a sequence that `estimators.checkpoints.discover` found.
+        config: the sampler's settings, the same for all.
+        progress: told of checkpoints done.
+
+    Raises:
+        BadInput: as `sample_group`; and checkpoints that cannot be used.
+    """
+    unit = "step"
+    if isinstance(checkpoints, CheckpointSequence):
+        checkpoints.require_usable()
+        unit = checkpoints.checkpoints[0].unit
+        found = {checkpoint.step: checkpoint for checkpoint in checkpoints.checkpoints}
+        steps: list[float] = sorted(found)
+    else:
+        steps = sorted(checkpoints)
+
+    def load(step: float) -> Weights:
+        if not isinstance(checkpoints, CheckpointSequence):
+            return checkpoints[step]
+        return load_fitting(found[int(step)], problem.model, problem.name)
+
+    estimates: list[Estimate] = []
+    for first in range(0, len(steps), GROUP):
+        group = steps[first : first + GROUP]
+
+        def report(done: int, total: int, label: str, first: int = first, size: int = len(group)) -> None:
+            progress(first + done * size // total, len(steps), "checkpoints")
+
+        traces = sample_group(problem, [load(step) for step in group], config, progress=report)
+        estimates += estimates_from_traces(
+            group, traces.excess_loss_KCD, traces.loss_K, traces.n_beta, burn_in=traces.burn_in
+        )
+    return Trajectory.from_estimates(with_saturation(estimates, config.n_beta), unit)
