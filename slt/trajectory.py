@@ -30,6 +30,7 @@ class VerdictKind(StrEnum):
     BELOW_CHECKPOINT = "below the checkpoint's loss"
     SATURATED = "saturated"
     STEP_TOO_SMALL = "step too small"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""Progress on standard error while a job runs: live in a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from estimators.progress import Progress as Report
+from workers.plan import Phase
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress_on_stderr() -> Iterator[Phase]:
+    """Phases of work on standard error: bars in a terminal, a line every few seconds in a log."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _log_phase
+        return
+    columns = (
+        TextColumn("{task.description:>20}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[label]}", style="dim"),
+    )
+    with Progress(*columns, console=console) as bars:
+
+        def phase(title: str) -> Report:
+            task = bars.add_task(title, total=None, label="", visible=False)
+
+            def report(done: int, total: int, label: str) -> None:
+                bars.update(task, completed=done, total=total, label=label, visible=True)
+
+            return report
+
+        yield phase
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="cyan")
+
+
+def _log_phase(title: str) -> Report:
+    started = time.monotonic()
+    last_line = float("-inf")
+
+    def report(done: int, total: int, label: str) -> None:
+        nonlocal last_line
+        now = time.monotonic()
+        if done < total and now - last_line < SECONDS_BETWEEN_LINES:
+            return
+        last_line = now
+        rate = done / (now - started) if done and now > started else 0.0
+        left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        sys.stderr.write(f"{title}: {done}/{total}{left} ({label})\n")
+        sys.stderr.flush()
+
+    return report

@@ -1,0 +1,237 @@
+"""The job file: what `slt run` reads. Every wrong key or value is one sentence, before anything is computed.
+
+name: grokking
+checkpoints: runs/grokking          # paths are relative to the current directory
+problem: modular_addition           # built-in, or package.module:function
+problem_args: {p: 53}
+sampler: {step_size: 3e-4, n_beta: 10, localization: 5}
+measures: [loss, weight_norm, sparsity]
+events: runs/grokking/events.csv
+out: results/grokking
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from slt.errors import JobError
+from slt.learning_coefficient import default_n_beta
+
+if TYPE_CHECKING:
+    from estimators.llc import SamplerConfig
+
+Auto = Literal["auto"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SamplerSettings(_Section):
+    """`estimators.SamplerConfig` as a job file writes it: the device comes from `resources`, and n_beta may be auto."""
+
+    step_size: float | Auto
+    n_beta: float | Auto = "auto"
+    localization: float | Auto
+    kernel: str = "sgld"
+    chains: int = 4
+    draws: int = 300
+    burn_in: int = 100
+    batch_size: int | None = 256
+    seed: int = 0
+    reference: str = "labels"
+    dtype: str = "float32"
+    engine: str = "auto"
+    steps_between_draws: int = 1
+
+    @model_validator(mode="after")
+    def _nothing_left_to_calibration(self) -> SamplerSettings:
+        for name, documented in (("step_size", "3e-4"), ("localization", "5")):
+            if getattr(self, name) == "auto":
+                raise ValueError(
+                    f"'{name}: auto' needs calibration, which is not available yet; write a number, for example "
+                    f"{name}: {documented} (a small MLP) or step_size: 1e-4 with localization: 100 (a linear network)"
+                )
+        return self
+
+    def resolve(self, n_samples: int, device: str) -> SamplerConfig:
+        """The sampler's settings with n_beta = n / log n (Watanabe's WBIC) where the job says auto.
+
+        Raises:
+            JobError: a value outside its range.
+        """
+        from estimators.llc import SamplerConfig
+
+        settings = self.model_dump() | {"device": device}
+        if self.n_beta == "auto":
+            settings["n_beta"] = default_n_beta(n_samples)
+        return SamplerConfig(**settings)
+
+
+class StageSettings(_Section):
+    """How the detector reads the trajectory."""
+
+    axis: Literal["log", "linear"] = "log"
+    draws: int = Field(400, ge=1)
+    seed: int = 0
+
+
+class Resources(_Section):
+    """What one unit of work may use, and how many checkpoints it holds ("auto": about 10 to 20 units a job)."""
+
+    device: str = "auto"
+    cpus: int = Field(1, ge=1)
+    gpus: float = Field(0, ge=0)
+    checkpoints_per_unit: int | Auto = "auto"
+
+    @model_validator(mode="after")
+    def _device_is_granted(self) -> Resources:
+        if self.device.startswith("cuda") and self.gpus == 0:
+            raise ValueError(f"device is {self.device} but gpus is 0; set resources.gpus, or device: cpu")
+        if self.device == "cpu" and self.gpus > 0:
+            raise ValueError(f"gpus is {self.gpus:g} but device is cpu; set device: cuda, or gpus: 0")
+        if self.checkpoints_per_unit != "auto" and self.checkpoints_per_unit < 1:
+            raise ValueError(f"checkpoints_per_unit is {self.checkpoints_per_unit}; it must be at least 1, or auto")
+        return self
+
+
+class JobConfig(_Section):
+    """One job. Relative paths are meant from the current directory, so that a job file can be moved."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    checkpoints: Path
+    problem: str
+    problem_args: dict[str, Any] = {}
+    sampler: SamplerSettings
+    measures: tuple[str, ...] = ("loss", "weight_norm", "sparsity")
+    events: Path | None = None
+    stages: StageSettings = StageSettings()
+    resources: Resources = Resources()
+    out: Path
+
+
+def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None) -> JobConfig:
+    """Read a job file, apply `--set` overrides, then check every key and value.
+
+    Args:
+        path: the YAML file; `name` defaults to its stem and `out` to `results/<name>`.
+        overrides: `dotted.key=value` texts, the value in YAML.
+        out: replaces the job's own `out`.
+
+    Raises:
+        JobError: no such file, not YAML, an unknown key (the nearest valid one is named), a wrong
+            value, or an impossible combination.
+    """
+    settings = _load_yaml(path)
+    settings.pop("versions", None)  # the job.yaml of a job folder can be run again
+    for override in overrides:
+        _apply(settings, override)
+    settings.setdefault("name", path.stem)
+    settings.setdefault("out", f"results/{settings['name']}")
+    if out is not None:
+        settings["out"] = str(out)
+    try:
+        return JobConfig.model_validate(settings)
+    except ValidationError as error:
+        sentences = "; ".join(_sentence(detail) for detail in error.errors())
+        raise JobError(f"{sentences} (in {path})") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers: `1e-4` is a float, where YAML 1.1 reads a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data from YAML text; `1e-4` is a number."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `dotted.key=value`, the value read as YAML.
+
+    Raises:
+        JobError: no `=`, no key, or a value that is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise JobError(f"'{text}' is not key=value; write for example --set sampler.chains=8")
+    try:
+        return key.strip(), parse_yaml(value)
+    except yaml.YAMLError:
+        raise JobError(f"the value of '{text}' is not YAML; quote it, for example --set 'name=\"a: b\"'") from None
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JobError(f"no such job file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise JobError(f"{path} is not YAML{line}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(settings, dict):
+        raise JobError(f"{path} holds {type(settings).__name__}, not a mapping of keys such as 'checkpoints: DIR'")
+    return settings
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    key, value = parse_assignment(override)
+    *sections, last = key.split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise JobError(f"--set {override}: '{section}' is not a section of the job file")
+    settings[last] = value
+
+
+def _sentence(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"] if part not in ("float", "int", "literal['auto']"))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{where}'; {_nearest(where)}"
+    if error["type"] == "missing":
+        return f"'{where}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{where}: {message}"
+    return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _nearest(unknown: str) -> str:
+    valid = _dotted_keys(JobConfig)
+    section, _, leaf = unknown.rpartition(".")
+    by_leaf = {key.rpartition(".")[2]: key for key in valid}
+    siblings = [key for key in valid if key.rpartition(".")[0] == section]
+    near = difflib.get_close_matches(unknown, siblings, n=1) or difflib.get_close_matches(leaf, list(by_leaf), n=1)
+    if near:
+        return f"did you mean '{by_leaf.get(near[0], near[0])}'?"
+    return f"valid keys are {', '.join(siblings or valid)}"
+
+
+def _dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _dotted_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def as_plain(job: JobConfig) -> Mapping[str, Any]:
+    """The job as plain data for YAML and JSON, defaults resolved."""
+    return job.model_dump(mode="json")

@@ -1,0 +1,163 @@
+"""A job from checkpoints to report: prepare, execute what is missing, tabulate, detect, compare, report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slt.comparison import Comparison
+from slt.stages import Stages
+from slt.trajectory import VerdictKind
+from workers.executor import Executor, Failure, Outcome, SerialExecutor
+from workers.files import write_text
+from workers.job import JobConfig, as_plain
+from workers.plan import Phase, Plan, prepare
+from workers.report import write_report
+from workers.results import Tables, compare_events, detect, read_units, write_tables
+from workers.store import JobFolder
+from workers.units import Unit, UnitResult, code_version, compute_unit, user_code
+
+REPORTED_VERSIONS = ("slt-stages", "torch", "devinterp", "numpy", "scipy", "ray")
+
+
+def make_executor(job: JobConfig, *, serial: bool, workers: int | None, address: str | None) -> Executor:
+    """In this process, or on Ray with what the job's units may use."""
+    if serial:
+        return SerialExecutor()
+    from workers.ray_executor import RayExecutor
+
+    resources = job.resources
+    return RayExecutor(
+        cpus=resources.cpus, gpus=resources.gpus, workers=workers, address=address, user_code=user_code(job.problem)
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished job tells its user."""
+
+    out: Path
+    report: Path
+    tables: Tables
+    stages: Stages | None
+    comparison: Comparison | None
+    units: dict[str, int]
+    seconds: dict[str, float]
+
+    @property
+    def failed_items(self) -> dict[float, str]:
+        """Checkpoints without an estimate by step, and why: sampling raised, or a chain diverged."""
+        trajectory = self.tables.trajectory
+        no_estimate = (VerdictKind.FAILED, VerdictKind.DIVERGED)
+        return {
+            float(step): verdict.sentence
+            for step, verdict in zip(trajectory.steps, trajectory.verdicts or (), strict=True)
+            if verdict.kind in no_estimate
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `slt run --json`."""
+        stages = self.stages.to_dict() if self.stages else {}
+        verdicts = Counter(verdict.kind.value for verdict in self.tables.trajectory.verdicts or ())
+        return {
+            "out": str(self.out),
+            "report": str(self.report),
+            "checkpoints": len(self.tables.trajectory),
+            "units": self.units,
+            "verdicts": dict(verdicts),
+            "failures": [{"step": step, "error": error} for step, error in self.failed_items.items()],
+            "boundaries": stages.get("boundaries", []),
+            "tentative": stages.get("tentative", []),
+            "warnings": stages.get("warnings", []),
+            "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+        }
+
+
+def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
+    """Run a job; what an earlier run has finished is not computed again.
+
+    Args:
+        job: the checked job file.
+        executor: where units are computed; not touched when nothing is missing.
+        phase: told of each part of the work.
+
+    Raises:
+        BadInput: before any sampling, if an input cannot be used; or OutputError when the disk fills up
+            later, with all finished units kept.
+    """
+    folder = JobFolder(job.out)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "prepare"):
+        plan = prepare(job, folder, phase)
+        write_text(folder.path / "job.yaml", _echo(plan))
+    with _timed(seconds, "estimate"):
+        units = execute(plan, folder, executor, phase)
+    with _timed(seconds, "tabulate"):
+        tables = read_units(plan, folder)
+        write_tables(plan, tables, folder)
+    with _timed(seconds, "detect"):
+        stages = detect(plan, tables, folder)
+    with _timed(seconds, "compare"):
+        comparison = compare_events(plan, stages, folder)
+    with _timed(seconds, "report"):
+        report = write_report(folder.path)
+    return Summary(job.out, report, tables, stages, comparison, units, seconds)
+
+
+def execute(plan: Plan, folder: JobFolder, executor: Executor, phase: Phase) -> dict[str, int]:
+    """Compute the units that the folder lacks; returns how many were computed, reused and failed."""
+    missing = {unit.key: unit for unit in plan.units if not folder.is_done(unit.key)}
+    counts = {"computed": 0, "reused": len(plan.units) - len(missing), "failed": 0}
+    if not missing:
+        return counts
+    progress = phase("estimating")
+    total = sum(len(unit.checkpoints) for unit in missing.values())
+    done = 0
+
+    def label(where: str) -> str:
+        finished = counts["computed"] + counts["failed"]
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        return f"unit {finished}/{len(missing)}{failed}{where}"
+
+    def keep(outcome: Outcome[Unit, UnitResult]) -> None:
+        nonlocal done
+        unit, result = outcome.item, outcome.result
+        if isinstance(result, Failure):
+            result = UnitResult((result,) * len(unit.checkpoints))
+        folder.save_unit(unit.key, result)
+        counts["failed" if result.failures else "computed"] += 1
+        done += len(unit.checkpoints)
+        progress(done, total, label(f", step {unit.checkpoints[-1].step}"))
+
+    progress(0, total, label(""))
+    executor.run(compute_unit, missing.values(), keep)
+    return counts
+
+
+def _echo(plan: Plan) -> str:
+    content = {
+        **as_plain(plan.job),
+        "sampler": {name: value for name, value in asdict(plan.sampler).items() if name != "device"},
+        "versions": {
+            **{name: importlib.metadata.version(name) for name in REPORTED_VERSIONS},
+            "python": platform.python_version(),
+            "code": code_version().rpartition(" ")[2],
+        },
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started

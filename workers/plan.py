@@ -1,0 +1,118 @@
+"""Everything that can be refused is refused here, before any sampling: one pass over all the inputs of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from estimators.checkpoints import CheckpointSequence, content_hash, discover, load_fitting
+from estimators.group import prepare as make_group
+from estimators.llc import SamplerConfig
+from estimators.measures import evaluate
+from estimators.problem import Problem, problem_tensors
+from estimators.progress import Progress
+from slt.curves import FEWEST_POINTS
+from slt.errors import BadInput, ProblemError, TrajectoryError
+from slt.events import CircuitEvent, read_events
+from workers.job import JobConfig
+from workers.store import JobFolder
+from workers.units import ProblemReference, Unit, group_size, grouped, unit_key
+
+Phase = Callable[[str], Progress]
+"""Begins a named part of the work; what it returns is called with (done, total, label)."""
+
+BYTES_BESIDES_TRACES = 20_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job whose inputs have all been read once and found good."""
+
+    job: JobConfig
+    checkpoints: CheckpointSequence
+    sampler: SamplerConfig
+    units: tuple[Unit, ...]
+    events: tuple[CircuitEvent, ...]
+    n_samples: int
+
+
+def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
+    """Read and check all inputs, open the job folder, and cut the work into units.
+
+    Raises:
+        BadInput: whatever is wrong, in one sentence; nothing has been computed.
+    """
+    events = read_events(job.events) if job.events else ()
+    checkpoints = discover(job.checkpoints)
+    checkpoints.require_usable()
+    _require_enough(checkpoints, job.stages.axis)
+    reference = ProblemReference(job.problem, job.problem_args, Path.cwd())
+    problem, data_hash = reference.load()
+    reference = ProblemReference(job.problem, job.problem_args, Path.cwd(), data_hash)
+    n_samples = len(problem_tensors(problem)[0])
+    sampler = job.sampler.resolve(n_samples, job.resources.device)
+    draws = len(checkpoints) * sampler.chains * (sampler.burn_in + sampler.draws)
+    folder.open(bytes_needed=2 * 8 * draws + BYTES_BESIDES_TRACES)  # in units/ and in traces.zarr
+    hashes = _read_all(checkpoints, problem, job, sampler, phase)
+    parameters = sum(parameter.numel() for parameter in problem.model.parameters())
+    size = job.resources.checkpoints_per_unit
+    if size == "auto":
+        size = group_size(len(checkpoints), sampler.chains, parameters)
+    units = tuple(
+        Unit(
+            key=unit_key([weight_hash for _, weight_hash in group], reference, sampler, job.measures),
+            checkpoints=tuple(checkpoint for checkpoint, _ in group),
+            weight_hashes=tuple(weight_hash for _, weight_hash in group),
+            problem=reference,
+            sampler=sampler,
+            measures=job.measures,
+            cpus=job.resources.cpus,
+        )
+        for group in grouped(list(zip(checkpoints, hashes, strict=True)), size)
+    )
+    return Plan(job, checkpoints, sampler, units, events, n_samples)
+
+
+def _require_enough(checkpoints: CheckpointSequence, axis: str) -> None:
+    usable = sum(checkpoint.step > 0 or axis == "linear" for checkpoint in checkpoints)
+    if usable < FEWEST_POINTS:
+        after = " after step 0" if axis == "log" else ""
+        raise TrajectoryError(
+            f"{usable} checkpoints{after} in {checkpoints.directory}, but stages can be detected from "
+            f"{FEWEST_POINTS} on (20 or more are wise); save checkpoints more often"
+        )
+
+
+def _read_all(
+    checkpoints: CheckpointSequence, problem: Problem, job: JobConfig, sampler: SamplerConfig, phase: Phase
+) -> list[str]:
+    progress = phase("reading checkpoints")
+    hashes = []
+    for done, checkpoint in enumerate(checkpoints):
+        progress(done, len(checkpoints), checkpoint.path.name)
+        weights = load_fitting(checkpoint, problem.model, job.problem, job.problem_args)
+        if done == 0:
+            _try_problem(problem, weights, job, sampler)
+        hashes.append(content_hash(weights))
+    progress(len(checkpoints), len(checkpoints), "all fit the problem")
+    return hashes
+
+
+def _try_problem(problem: Problem, weights: Mapping[str, Tensor], job: JobConfig, sampler: SamplerConfig) -> None:
+    """Evaluate the problem once, on the CPU: the driver of a cluster may have no GPU.
+
+    A loss or a measure that never works would otherwise fail once per checkpoint, after the sampling.
+    """
+    make_group(problem, [weights], replace(sampler, device="cpu"))
+    try:
+        evaluate(job.measures, problem, weights)
+    except BadInput:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ProblemError(
+            f"the measures of problem '{job.problem}' cannot be evaluated: {type(error).__name__}: {reason}"
+        ) from error

@@ -1,0 +1,82 @@
+"""Tables on standard output, for people; all of them from the documents that `--json` prints."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from workers.pipeline import Summary
+
+LOG_WIDTH = 160
+
+
+def number(step: float | None) -> str:
+    """A step as people write it: 1,690."""
+    return "" if step is None else f"{step:,.0f}"
+
+
+def interval(landmark: dict[str, Any] | None) -> str:
+    """A landmark's step with its 90 % interval."""
+    if landmark is None:
+        return ""
+    return f"{number(landmark['step'])} [{number(landmark['low'])}, {number(landmark['high'])}]"
+
+
+def print_stages(document: dict[str, Any]) -> None:
+    """The stage table, with the boundary that ends each stage."""
+    table = Table(title="Stages", title_justify="left")
+    for name in ("from", "to", "the curve", "change", "ends in", "at [90 %]", "probability", "next onset [90 %]"):
+        table.add_column(name, justify="left" if name in ("the curve", "ends in") else "right")
+    boundaries = document["boundaries"]
+    for index, stage in enumerate(document["stages"]):
+        row = [number(stage["start"]), number(stage["end"]), stage["kind"], f"{stage['change']:+.3g}"]
+        if index < len(boundaries):
+            boundary = boundaries[index]
+            row += [boundary["kind"], interval(boundary), f"{boundary['probability']:.2f}", interval(boundary["onset"])]
+        table.add_row(*row)
+    show(table)
+    for boundary in document["tentative"]:
+        show(f"tentative: {boundary['kind']} at {interval(boundary)}, probability {boundary['probability']:.2f}")
+    for warning in document["warnings"]:
+        show(f"warning: {warning}")
+
+
+def show(content: object) -> None:
+    """Print on standard output; a log has no width of its own."""
+    width = None if sys.stdout.isatty() else LOG_WIDTH
+    Console(highlight=False, width=width).print(content, markup=False)
+
+
+def print_checkpoints(document: dict[str, Any]) -> None:
+    """What `slt inspect` found."""
+    table = Table(title="Checkpoints", title_justify="left")
+    for name in ("step", "unit", "step from", "path", "format", "size"):
+        table.add_column(name, justify="right" if name in ("step", "size") else "left")
+    for entry in document["checkpoints"]:
+        size = f"{entry['bytes'] / 1e6:,.2f} MB"
+        table.add_row(number(entry["step"]), entry["unit"], entry["step_source"], entry["path"], entry["format"], size)
+    show(table)
+    for problem in document["problems"]:
+        show(f"problem: {problem}")
+
+
+def print_summary(summary: Summary) -> None:
+    """What `slt run` ends with; the report's path is the last line."""
+    document = summary.to_dict()
+    if summary.stages:
+        print_stages(summary.stages.to_dict())
+    else:
+        show("No stages: too few checkpoints have an estimate.")
+    if summary.comparison:
+        print_comparison(summary.comparison.to_dict())
+    units, verdicts = document["units"], document["verdicts"]
+    counted = ", ".join(f"{count} {kind}" for kind, count in verdicts.items())
+    show(f"{document['checkpoints']} checkpoints: {counted}")
+    for step, error in summary.failed_items.items():
+        show(f"failed: step {number(step)}: {error}")
+    show(f"units: {units['computed']} computed, {units['reused']} reused, {units['failed']} failed")
+    show(str(summary.report))

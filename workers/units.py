@@ -1,0 +1,212 @@
+"""The unit of work: a group of checkpoints with all their chains, as a plain function of files and settings.
+
+Groups are fixed by the job and never by the number of workers, and seeds come from the settings, so the
+numbers are the same bits wherever and in whatever order units run.
+
+Legend of shapes: K checkpoints of one unit, C chains, B burn-in, D draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import estimators
+from estimators.checkpoints import Checkpoint, content_hash, load_fitting
+from estimators.llc import SamplerConfig, sample_group
+from estimators.measures import evaluate
+from estimators.problem import Problem, load_problem, problem_tensors
+from slt.errors import UnreadableCheckpoint
+from workers.executor import Failure, application_failure
+
+Floats = NDArray[np.float64]
+
+# Weights, gradients, noise and centers of one unit's chains stay under this; larger models go one by one.
+UNIT_BYTES = 2**30
+COPIES_PER_CHAIN = 4
+
+
+@dataclass(frozen=True)
+class ProblemReference:
+    """Where a process finds the problem, and what it must find there."""
+
+    name: str
+    args: Mapping[str, Any]
+    working_directory: Path
+    data_hash: str = ""
+
+    def load(self) -> tuple[Problem, str]:
+        """The problem and the hash of its data; built once per process."""
+        return _load(self.name, json.dumps(self.args, sort_keys=True), self.working_directory)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker is handed. `key` names everything that the numbers depend on."""
+
+    key: str
+    checkpoints: tuple[Checkpoint, ...]
+    weight_hashes: tuple[str, ...]
+    problem: ProblemReference
+    sampler: SamplerConfig
+    measures: tuple[str, ...]
+    cpus: int
+
+
+@dataclass(frozen=True)
+class CheckpointResult:
+    """The numbers of one checkpoint.
+
+    Attributes:
+        excess_loss_CD: (C, B+D) paired differences L_B(w) - L_B(w*), burn-in included.
+        loss: L_n(w*), nats per sample.
+        distance_C: (C,) rms distance of the draws from w*.
+        measures: further measures by name.
+    """
+
+    excess_loss_CD: Floats
+    loss: float
+    distance_C: Floats
+    measures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """One entry per checkpoint of the unit: numbers, or why there are none."""
+
+    entries: tuple[CheckpointResult | Failure, ...]
+    seconds: float = field(compare=False, default=0.0)
+
+    @property
+    def failures(self) -> dict[int, Failure]:
+        """Failures by position in the unit."""
+        return {i: entry for i, entry in enumerate(self.entries) if isinstance(entry, Failure)}
+
+
+def compute_unit(unit: Unit) -> UnitResult:
+    """Sample around the unit's checkpoints and evaluate their measures.
+
+    When the group raises, each checkpoint is tried alone, so that one bad checkpoint is one failed item.
+    """
+    torch.set_num_threads(unit.cpus)
+    started = time.perf_counter()
+    try:
+        entries: Sequence[CheckpointResult | Failure] = _compute(unit, range(len(unit.checkpoints)))
+    except Exception as error:
+        entries = [application_failure(error)] if len(unit.checkpoints) == 1 else _one_by_one(unit)
+    return UnitResult(tuple(entries), time.perf_counter() - started)
+
+
+def _one_by_one(unit: Unit) -> list[CheckpointResult | Failure]:
+    entries: list[CheckpointResult | Failure] = []
+    for position in range(len(unit.checkpoints)):
+        try:
+            entries += _compute(unit, [position])
+        except Exception as error:
+            entries.append(application_failure(error))
+    return entries
+
+
+def _compute(unit: Unit, positions: Sequence[int]) -> list[CheckpointResult]:
+    problem, data_hash = unit.problem.load()
+    if data_hash != unit.problem.data_hash:
+        raise RuntimeError(
+            f"the data of problem '{unit.problem.name}' differ between processes; seed what builds them, "
+            f"for example torch.Generator().manual_seed(0)"
+        )
+    weights = [_load_expected(unit, position, problem) for position in positions]
+    traces = sample_group(problem, weights, unit.sampler)
+    return [
+        CheckpointResult(
+            excess_loss_CD=np.asarray(traces.excess_loss_KCD[row], dtype=float),
+            loss=float(traces.loss_K[row]),
+            distance_C=np.asarray(traces.distance_KC[row], dtype=float),
+            measures=evaluate(unit.measures, problem, checkpoint_weights),
+        )
+        for row, checkpoint_weights in enumerate(weights)
+    ]
+
+
+def _load_expected(unit: Unit, position: int, problem: Problem) -> dict[str, torch.Tensor]:
+    checkpoint = unit.checkpoints[position]
+    weights = load_fitting(checkpoint, problem.model, unit.problem.name, unit.problem.args)
+    if content_hash(weights) != unit.weight_hashes[position]:
+        raise UnreadableCheckpoint(f"{checkpoint.path} changed while the job ran; run the job again")
+    return weights
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, args: str, working_directory: Path) -> tuple[Problem, str]:
+    problem = load_problem(name, json.loads(args), working_directory)
+    digest = hashlib.sha256()
+    for tensor in problem_tensors(problem):
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return problem, digest.hexdigest()
+
+
+def group_size(checkpoints: int, chains: int, parameters: int) -> int:
+    """Checkpoints per unit: the power of two that makes 10 to 20 units, fewer if memory asks for it.
+
+    A power of two, because then most groups stay what they are while a training run adds checkpoints.
+    """
+    by_progress = 2 ** int(math.log2(max(1.0, checkpoints / 10)))
+    by_memory = UNIT_BYTES // max(1, parameters * chains * COPIES_PER_CHAIN * 4)
+    return max(1, min(by_progress, by_memory))
+
+
+def grouped(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Neighbours, `size` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def unit_key(
+    weight_hashes: Sequence[str], problem: ProblemReference, sampler: SamplerConfig, measures: Sequence[str]
+) -> str:
+    """Hash of all that the numbers depend on; steps and paths are labels, and are left out."""
+    content = {
+        "weights": list(weight_hashes),
+        "problem": [problem.name, dict(problem.args), problem.data_hash, _problem_code(problem.name)],
+        "sampler": asdict(sampler),
+        "measures": list(measures),
+        "code": code_version(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+@cache
+def code_version() -> str:
+    """The versions of this project and of torch, and a hash of what computes the numbers."""
+    names = ("slt-stages", "torch")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return " ".join([*versions, _hash_sources(Path(estimators.__file__).parent)])
+
+
+def user_code(problem: str) -> list[Path]:
+    """The module or the package, in the current directory, of a problem that is not built in."""
+    top = problem.partition(":")[0].partition(".")[0]
+    return [path for path in (Path.cwd() / top, Path.cwd() / f"{top}.py") if ":" in problem and path.exists()]
+
+
+def _problem_code(problem: str) -> list[str]:
+    """Hashes of the user's code; built-in problems are part of `code_version`."""
+    return [_hash_sources(path) for path in user_code(problem)]
+
+
+def _hash_sources(path: Path) -> str:
+    digest = hashlib.sha256()
+    for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
