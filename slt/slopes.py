@@ -12,7 +12,7 @@ from slt.partitions import PartitionPosterior, Segments
 
 Floats = NDArray[np.float64]
 
-JUMP_SD = 4.0  # a step between two segments is real when it exceeds this many noise sd
+JUMP_SD = 4.0  # a step between two segments is real when it exceeds this many posterior sd
 
 
 def draw_lines(
@@ -41,8 +41,10 @@ def draw_lines(
     gap = np.diff(posterior.x_T)
     slope_DI = 0.5 * (slope_DT[:, 1:] + slope_DT[:, :-1])
     step_DI = np.diff(value_DT, axis=1)
-    noise_BI = np.hypot(posterior.noise_BT[:, 1:], posterior.noise_BT[:, :-1])
-    jump = np.abs(step_DI - slope_DI * gap) > JUMP_SD * np.repeat(noise_BI, per_curve, axis=0)
+    variance_DT = (
+        at_points(1 / level_precision) + at_points(1 / slope_precision) * (posterior.x_T - at_points(sums.center)) ** 2
+    )
+    jump = np.abs(step_DI - slope_DI * gap) > JUMP_SD * np.sqrt(variance_DT[:, 1:] + variance_DT[:, :-1])
     slope_DI = np.where(jump, step_DI / gap, slope_DI)
     return value_DT + np.repeat(posterior.offset_B, per_curve)[:, None], slope_DI
 
