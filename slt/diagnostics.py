@@ -49,7 +49,7 @@ def diagnose(excess_loss_CD: Floats, n_beta: float) -> tuple[float, float, Verdi
         excess_loss_CD: (C, D) paired differences L_B(w) - L_B(w*), burn-in excluded, nats per sample.
         n_beta: inverse temperature times sample size.
     """
-    finite: NDArray[np.bool_] = np.isfinite(excess_loss_CD).all(axis=1)
+    finite = np.atleast_1d(np.isfinite(excess_loss_CD).all(axis=1))
     if not finite.all():
         return np.nan, np.nan, _diverged(finite)
     rhat, ess = _rhat(excess_loss_CD), _ess(excess_loss_CD)

@@ -22,7 +22,7 @@ COLUMNS = ("name", "step", "low", "high", "group")
 SPIKE_WINDOW = 5
 """Checkpoints on either side of the running median: a spike may last as many, or half of this on both sides."""
 SPIKE_NOISE = 6.0
-"""Local noise levels that a spike rises above; of 100 points with Gaussian noise fewer than one run in 1,000 has one."""
+"""Local noise levels that a spike rises above; fewer than 1 in 1,000 curves of 100 noisy points has one by chance."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ class CircuitEvent:
         if low > high:
             raise EventsError(f"event '{self.name}' has low {low:g} above high {high:g}")
         if not low <= self.step <= high:
-            raise EventsError(
-                f"event '{self.name}' at step {self.step:g} lies outside of its interval {low:g}..{high:g}"
-            )
+            raise EventsError(f"event '{self.name}' at step {self.step:g} is not within {low:g}..{high:g}")
 
 
 def read_events(path: str | os.PathLike[str]) -> tuple[CircuitEvent, ...]:
