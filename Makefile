@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test fast lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+demo: $(READY)  ## train a run that groks, estimate, detect stages, compare, write the report
+	$(BIN)/slt train modular_addition --out runs/grokking --overwrite
+	$(BIN)/slt run configs/grokking.yaml
+
+test: $(READY)  ## all tests, fast ones first
+	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m slow
+
+fast: $(READY)  ## the fast tests alone
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(READY)  ## ruff, mypy and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## us and the peers side by side on the same work
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the environment and every result
+	rm -rf $(VENV) runs results
