@@ -215,12 +215,12 @@ def _sentence(error: ErrorDetails) -> str:
 def _nearest(unknown: str) -> str:
     valid = _dotted_keys(JobConfig)
     section, _, leaf = unknown.rpartition(".")
-    by_leaf = {key.rpartition(".")[2]: key for key in valid}
-    siblings = [key for key in valid if key.rpartition(".")[0] == section]
-    near = difflib.get_close_matches(unknown, siblings, n=1) or difflib.get_close_matches(leaf, list(by_leaf), n=1)
-    if near:
-        return f"did you mean '{by_leaf.get(near[0], near[0])}'?"
-    return f"valid keys are {', '.join(siblings or valid)}"
+    siblings = {key.rpartition(".")[2]: key for key in valid if key.rpartition(".")[0] == section}
+    anywhere = {key.rpartition(".")[2]: key for key in valid}
+    for keys in (siblings, anywhere):
+        for near in difflib.get_close_matches(leaf, keys, n=1):
+            return f"did you mean '{keys[near]}'?"
+    return f"valid keys are {', '.join((siblings or anywhere).values())}"
 
 
 def _dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -107,7 +107,7 @@ def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
     with _timed(seconds, "detect"):
         stages = detect(plan, tables, folder)
     with _timed(seconds, "compare"):
-        comparison = compare_events(plan, stages, folder)
+        comparison = compare_events(plan, tables, stages, folder)
     with _timed(seconds, "report"):
         report = write_report(folder.path)
     return Summary(job.out, report, tables, stages, comparison, units, seconds)

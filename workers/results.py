@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import xarray as xr
 from estimators.checkpoints import Checkpoint
 from slt.comparison import Comparison, compare
 from slt.errors import TrajectoryError
-from slt.events import CircuitEvent, write_events
+from slt.events import CircuitEvent, onset_events, write_events
 from slt.learning_coefficient import estimates_from_traces
 from slt.stages import Stages, detect_stages
 from slt.trajectory import Estimate, Floats, Trajectory, Verdict, VerdictKind
@@ -102,17 +101,29 @@ def detect(plan: Plan, tables: Tables, folder: JobFolder) -> Stages | None:
     return stages
 
 
-def compare_events(plan: Plan, stages: Stages | None, folder: JobFolder) -> Comparison | None:
-    """Compare the stages with the job's events and write comparison.json; None without stages or events."""
-    if stages is None or not plan.events:
+def compare_events(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Comparison | None:
+    """Compare the stages with the job's events and the measures' own onsets; writes events.csv, comparison.json."""
+    if stages is None:
         for name in ("events.csv", "comparison.json"):
             (folder.path / name).unlink(missing_ok=True)
         return None
-    events: Sequence[CircuitEvent] = plan.events
+    trajectory = tables.trajectory
+    kept = np.flatnonzero(np.isin(trajectory.steps, trajectory.finite().steps))
+    series = {name: values[kept] for name, values in tables.measures.items()}
+    steps = trajectory.steps[kept]
+    measured = [event for name, values in series.items() for event in _onsets_of_measure(steps, values, name)]
+    events = [*plan.events, *measured]
     write_path(folder.path / "events.csv", lambda path: write_events(path, events))
-    comparison = compare(stages, events, seed=plan.job.stages.seed)
+    comparison = compare(stages, events, trajectory=trajectory.select(kept), series=series, seed=plan.job.stages.seed)
     write_json(folder.path / "comparison.json", comparison.to_dict())
     return comparison
+
+
+def _onsets_of_measure(steps: Floats, values: Floats, name: str) -> tuple[CircuitEvent, ...]:
+    try:
+        return onset_events(steps, values, f"onset of {name}", group=name)
+    except TrajectoryError:  # too few finite values: nothing can be dated
+        return ()
 
 
 def _measure(entry: Entry, name: str) -> float:

@@ -51,6 +51,28 @@ def show(content: object) -> None:
     Console(highlight=False, width=width).print(content, markup=False)
 
 
+def print_comparison(document: dict[str, Any]) -> None:
+    """Events against landmarks: who comes first, by how much, and the chance of it per group."""
+    matches = {(match["group"], match["event"]): match for match in document["matches"]}
+    table = Table(title="Events", title_justify="left")
+    for name in ("event", "group", "step", "seen", "nearest landmark", "lag in decades [90 %]", "the LLC"):
+        table.add_column(name, justify="right" if name in ("step", "lag in decades [90 %]") else "left")
+    for sighting in document["sightings"]:
+        match = matches.get((sighting["group"], sighting["event"]))
+        row = [sighting["event"], sighting["group"], number(sighting["step"])]
+        row.append("same signal" if sighting["same_signal"] else "yes" if sighting["seen"] else "no")
+        if match:
+            lag = f"{match['lag_decades']:+.2f} [{match['low']:+.2f}, {match['high']:+.2f}]"
+            row += [f"{match['landmark']} at {number(match['landmark_step'])}", lag, match["relation"]]
+        table.add_row(*row)
+    show(table)
+    for group in document["groups"]:
+        p_value = "" if group["p_value"] is None else f"p = {group['p_value']:.2g}, Holm {group['p_holm']:.2g}. "
+        show(f"{group['group']}: {p_value}{group['note']}")
+    for boundary in document["unmatched_boundaries"]:
+        show(f"no event near the boundary at {number(boundary)}")
+
+
 def print_checkpoints(document: dict[str, Any]) -> None:
     """What `slt inspect` found."""
     table = Table(title="Checkpoints", title_justify="left")
