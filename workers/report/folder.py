@@ -1,0 +1,129 @@
+"""What a finished job left in its folder, read back for the report. Nothing is computed here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from slt.comparison import Comparison
+from slt.errors import JobError
+from slt.events import CircuitEvent, read_events
+from slt.stages import Stages
+from slt.trajectory import Floats, Trajectory
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """One item of work that failed while the others went on: its checkpoints, and why in a sentence."""
+
+    steps: tuple[float, ...]
+    kind: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, eq=False)
+class JobRecord:
+    """The files of one job folder; a part that the job did not produce is None or empty.
+
+    Attributes:
+        folder: the job folder.
+        settings: the job as run, defaults resolved (`job.yaml`).
+        trajectory: LLC per checkpoint, or None if no checkpoint was estimated.
+        measures: (T',) values per measure name, at `measure_steps`.
+        measure_steps: (T',) steps of the measures, increasing.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    trajectory: Trajectory | None
+    measure_steps: Floats
+    measures: Mapping[str, Floats]
+    stages: Stages | None
+    comparison: Comparison | None
+    events: tuple[CircuitEvent, ...]
+    failures: tuple[FailedItem, ...]
+
+    @property
+    def name(self) -> str:
+        """The job's name, or its folder's."""
+        return str(self.settings.get("name") or self.folder.name)
+
+    @property
+    def axis(self) -> str:
+        """The axis of time, "log" or "linear": the detector's, or the one that the job asked for."""
+        return self.stages.axis if self.stages else str((self.settings.get("stages") or {}).get("axis", "log"))
+
+
+def read_job(folder: Path) -> JobRecord:
+    """Read a job folder.
+
+    Raises:
+        JobError: the folder has no `job.yaml`, or one of its files is damaged.
+        TrajectoryError, EventsError: a table of the folder cannot be read.
+    """
+    if not (folder / "job.yaml").is_file():
+        raise JobError(f"no job.yaml in {folder}; give the folder named by 'out' in a job file that was run")
+    settings = _parsed(folder / "job.yaml", yaml.safe_load)
+    if not isinstance(settings, dict):
+        raise JobError(f"{folder / 'job.yaml'} is not a mapping of settings; run the job again to write it anew")
+    measure_steps, measures = _measures(folder / "measures.csv")
+    return JobRecord(
+        folder=folder,
+        settings=settings,
+        trajectory=_trajectory(folder / "trajectory.csv", str(settings.get("step_unit", "step"))),
+        measure_steps=measure_steps,
+        measures=measures,
+        stages=_optional(folder / "stages.json", Stages.from_dict),
+        comparison=_optional(folder / "comparison.json", Comparison.from_dict),
+        events=read_events(folder / "events.csv") if (folder / "events.csv").is_file() else (),
+        failures=tuple(_parsed(path, _failed_item) for path in sorted((folder / "failures").glob("*.json"))),
+    )
+
+
+def _trajectory(path: Path, unit: str) -> Trajectory | None:
+    if not path.is_file():
+        return None
+    trajectory = Trajectory.from_csv(path, step_unit=unit)
+    return trajectory if len(trajectory) else None
+
+
+def _measures(path: Path) -> tuple[Floats, dict[str, Floats]]:
+    if not path.is_file():
+        return np.empty(0), {}
+
+    def table(text: str) -> dict[str, Floats]:
+        header, *rows = [row for row in csv.reader(text.splitlines()) if row]
+        cells = np.array([[float(cell or "nan") for cell in row] for row in rows], dtype=float)
+        return dict(zip(header, cells.reshape(len(rows), len(header)).T, strict=True))
+
+    columns = _parsed(path, table)
+    if "step" not in columns:
+        raise JobError(f"no column 'step' in {path}; its columns are {', '.join(columns)}")
+    order = np.argsort(columns["step"])
+    steps = columns.pop("step")[order]
+    return steps, {name: values[order] for name, values in columns.items()}
+
+
+def _optional(path: Path, build: Any) -> Any:
+    return _parsed(path, lambda text: build(json.loads(text))) if path.is_file() else None
+
+
+def _failed_item(text: str) -> FailedItem:
+    item = json.loads(text)
+    return FailedItem(tuple(item.get("steps", ())), item["kind"], item["error"], item.get("traceback", ""))
+
+
+def _parsed(path: Path, parse: Any) -> Any:
+    """Parse a text file; whatever the parser objects to becomes one sentence that names the file."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise JobError(f"{path} is damaged ({error}); run the job again to write it anew") from error

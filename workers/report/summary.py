@@ -1,0 +1,80 @@
+"""The report's first paragraph: what was found, in words."""
+
+from __future__ import annotations
+
+from slt.trajectory import VerdictKind
+from workers.report.folder import JobRecord
+from workers.report.tables import verdict_counts
+from workers.report.words import count, exact_step, first_upper, interval, listed, probability, step_text
+
+
+def summary(job: JobRecord) -> str:
+    """Stages, boundaries, events seen, and what speaks against trusting them."""
+    return " ".join(sentence for sentence in (_stages(job), _events(job), _trust(job), _failures(job)) if sentence)
+
+
+def _stages(job: JobRecord) -> str:
+    trajectory, stages = job.trajectory, job.stages
+    if trajectory is None:
+        return "No checkpoint was estimated."
+    unit = trajectory.step_unit
+    where = f"{unit}s {exact_step(float(trajectory.steps[0]))} to {exact_step(float(trajectory.steps[-1]))}"
+    if stages is None:
+        return f"The LLC was estimated at {count(len(trajectory), 'checkpoint')} ({where}); no stages were detected."
+    kinds = ", ".join(stage.kind for stage in stages.stages)
+    passed = f"Over {count(len(trajectory), 'checkpoint')} ({where}) the LLC passes through {count(len(stages.stages), 'stage')}"
+    if not stages.boundaries:
+        text = f"{passed} ({kinds}): there is no boundary with a probability of one half or more."
+    else:
+        at = listed(
+            [
+                f"{step_text(boundary.step)} ({interval(boundary.low, boundary.high)}; {probability(boundary.probability)})"
+                for boundary in stages.boundaries
+            ]
+        )
+        noun = "a boundary" if len(stages.boundaries) == 1 else "boundaries"
+        text = f"{passed} ({kinds}), with {noun} at {unit} {at}; in brackets the 90 % interval and the probability."
+    if stages.tentative:
+        steps = listed([step_text(boundary.step) for boundary in stages.tentative])
+        text += f" Tentative, with probability under one half: {steps}."
+    return text
+
+
+def _events(job: JobRecord) -> str:
+    comparison = job.comparison
+    if comparison is None or not comparison.sightings:
+        return ""
+    seen = [f"“{sighting.event}”" for sighting in comparison.sightings if sighting.seen]
+    missed = [
+        f"“{sighting.event}”" for sighting in comparison.sightings if not sighting.seen and not sighting.same_signal
+    ]
+    copies = [f"“{sighting.event}”" for sighting in comparison.sightings if sighting.same_signal]
+    total = len(comparison.sightings)
+    text = f"Of {count(total, 'event')}, the LLC saw {len(seen) or 'none'} within {comparison.tolerance:g} decades"
+    text += f" ({listed(seen)})" if seen else ""
+    text += f"; it did not see {listed(missed)}" if missed else ""
+    text += (
+        f"; {listed(copies)} {'is' if len(copies) == 1 else 'are'} the same signal as the LLC, which is no match"
+        if copies
+        else ""
+    )
+    return f"{text}."
+
+
+def _trust(job: JobRecord) -> str:
+    counts = dict(verdict_counts(job))
+    total, fine = sum(counts.values()), counts.pop(VerdictKind.OK, 0)
+    if not total:
+        return ""
+    if fine == total:
+        return "All estimates passed their diagnostics."
+    reasons = listed([f"{quantity} {kind.value}" for kind, quantity in counts.items()])
+    return f"Of {count(total, 'estimate')}, {total - fine} did not pass the diagnostics: {reasons}."
+
+
+def _failures(job: JobRecord) -> str:
+    if not job.failures:
+        return ""
+    return first_upper(
+        f"{count(len(job.failures), 'item')} failed and {'is' if len(job.failures) == 1 else 'are'} listed below."
+    )
