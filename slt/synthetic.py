@@ -1,7 +1,7 @@
 """Curves whose boundaries and onsets are known, for tests, examples and the calibration of nulls.
 
 In a smooth curve a boundary is the minimum of |d LLC / d log t| between two bursts of change (the
-middle of the rest, where it is flat), and an onset is where the next burst reaches half of its
+middle of the rest, where that is flat), and an onset is where the next burst reaches half of its
 greatest speed. Curves are made over x, a span of five that stands for log10 of the step from 10 to
 1,000,000, or for the step itself on a linear grid.
 
@@ -33,12 +33,16 @@ class SyntheticCurve:
         trajectory: what a detector may see.
         boundaries, onsets: (K,) steps; each boundary with the onset of the burst after it.
         axis: "log" or "linear", the axis on which the truth holds.
+        first_onset: step of the onset of the first burst, which ends no stage; None without a burst.
+        replicates: (R, T) further estimates of the same checkpoints, each with fresh noise, or None.
     """
 
     trajectory: Trajectory
     boundaries: Floats
     onsets: Floats
     axis: str = "log"
+    first_onset: float | None = None
+    replicates: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -49,18 +53,22 @@ class Sampling:
         points: checkpoints T.
         noise: standard deviation over the range of the noise-free curve.
         correlation: of neighbouring checkpoints' noise, AR(1).
+        growth: the noise's standard deviation at the end over that at the start; `noise` is its root mean square.
         grid: "log", "linear", or "mixed" (half logarithmic, half linear, features over log10 of the step).
         chains: columns of chains whose mean is the curve; 0 for none.
         common_noise: chains share the curve's noise and differ by an offset that stays the same over
             checkpoints (common random numbers); else each has noise of its own.
+        replicates: further estimates of the curve with fresh noise.
     """
 
     points: int = 100
     noise: float = 0.01
     correlation: float = 0.0
+    growth: float = 1.0
     grid: str = "log"
     chains: int = 0
     common_noise: bool = True
+    replicates: int = 0
 
 
 OFFSET = 0.05  # sd of a chain's frozen offset, in ranges of the curve
@@ -93,7 +101,7 @@ def smooth_steps(
         rest = _rests(np.abs(slope_G), np.searchsorted(x_G, center))
         if rest is not None:
             break
-    onset = _half_speed(np.abs(slope_G), rest)
+    onset = _half_speed(np.abs(slope_G), np.append(0, rest))
     values_G = np.cumsum(slope_G)
     return _seen(x_G, values_G, x_G[rest], x_G[onset], sampling or Sampling(), rng)
 
@@ -125,13 +133,18 @@ def _signs(signs: str, count: int, rng: np.random.Generator) -> Floats:
 
 
 def _rests(speed_G: Floats, center: NDArray[np.intp]) -> NDArray[np.intp] | None:
-    """The minimum between each two bursts, or None where two bursts blend into one."""
+    """The rest between each two bursts, or None where two bursts blend into one.
+
+    Its middle, within a tenth of its depth: where two tails cross far below, the minimum itself means nothing.
+    """
     rests = []
     for left, right in zip(center[:-1], center[1:], strict=True):
-        low = left + int(speed_G[left : right + 1].argmin())
-        if speed_G[low] > 0.5 * min(speed_G[left], speed_G[right]):
+        between = speed_G[left : right + 1]
+        lower = min(speed_G[left], speed_G[right])
+        if between.min() > 0.5 * lower:
             return None
-        rests.append(low)
+        level = np.flatnonzero(between <= between.min() + 0.1 * (lower - between.min()))
+        rests.append(left + int(level[0] + level[-1]) // 2)
     return np.array(rests, dtype=np.intp)
 
 
@@ -154,33 +167,46 @@ def _staircase(sampling: Sampling, bursts: int, ramp: tuple[float, float], seed:
     x_G = FIRST + np.linspace(0, SPAN, DENSE)
     share = np.clip((x_G[:, None] - foot) / np.maximum(length, 1e-9), 0.0, 1.0)
     middle = 0.5 * ((foot + length)[:-1] + foot[1:])
-    return _seen(x_G, (share * height).sum(axis=1), middle, foot[1:], sampling, rng)
+    return _seen(x_G, (share * height).sum(axis=1), middle, foot, sampling, rng)
 
 
 def _seen(
     x_G: Floats, values_G: Floats, boundary: Floats, onset: Floats, sampling: Sampling, rng: np.random.Generator
 ) -> SyntheticCurve:
-    """Evaluate at the checkpoints, add noise and chains."""
+    """Evaluate at the checkpoints, add noise and chains. `onset` holds the first burst's too."""
     step_of, x_T = _grid(sampling)
     span = np.ptp(values_G)
     signal = np.interp(x_T, x_G, values_G / span) if span else np.zeros(len(x_T))
-    scale = sampling.noise if span else 1.0
+    growth_T = np.geomspace(1.0, sampling.growth, len(x_T))
+    scale_T = (sampling.noise if span else 1.0) * growth_T / np.sqrt((growth_T**2).mean())
+
+    def noise_T() -> Floats:
+        return np.asarray(scale_T * _noise(rng, sampling.correlation, len(x_T)))
+
     axis = "linear" if sampling.grid == "linear" else "log"
     if not sampling.chains:
-        curve, chains = signal + scale * _noise(rng, sampling.correlation, len(x_T)), None
+        curve, chains = signal + noise_T(), None
     else:
         columns = sampling.chains
         offset = OFFSET * rng.standard_normal(columns)
         if sampling.common_noise:
-            noise = scale * _noise(rng, sampling.correlation, len(x_T))[:, None]
+            noise = noise_T()[:, None]
         else:
-            own = [_noise(rng, sampling.correlation, len(x_T)) for _ in range(columns)]
-            noise = scale * np.sqrt(columns) * np.stack(own, axis=1)
+            noise = np.sqrt(columns) * np.stack([noise_T() for _ in range(columns)], axis=1)
         chains = signal[:, None] + offset + noise
         curve = chains.mean(axis=1)
     error = None if chains is None else chains.std(axis=1, ddof=1) / np.sqrt(sampling.chains)
     trajectory = Trajectory(steps=step_of(x_T), llc=curve, llc_std_error=error, llc_chains=chains)
-    return SyntheticCurve(trajectory, step_of(boundary), step_of(onset), axis)
+    again = [signal + noise_T() for _ in range(sampling.replicates)]
+    onset_steps = step_of(onset)
+    return SyntheticCurve(
+        trajectory,
+        step_of(boundary),
+        onset_steps[1:],
+        axis,
+        first_onset=float(onset_steps[0]) if len(onset) else None,
+        replicates=np.stack(again) if again else None,
+    )
 
 
 def _grid(sampling: Sampling) -> tuple[Callable[[Floats], Floats], Floats]:
