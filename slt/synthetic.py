@@ -180,24 +180,24 @@ def _seen(
     growth_T = np.geomspace(1.0, sampling.growth, len(x_T))
     scale_T = (sampling.noise if span else 1.0) * growth_T / np.sqrt((growth_T**2).mean())
 
-    def noise_T() -> Floats:
+    def noisy() -> Floats:
         return np.asarray(scale_T * _noise(rng, sampling.correlation, len(x_T)))
 
     axis = "linear" if sampling.grid == "linear" else "log"
     if not sampling.chains:
-        curve, chains = signal + noise_T(), None
+        curve, chains = signal + noisy(), None
     else:
         columns = sampling.chains
         offset = OFFSET * rng.standard_normal(columns)
         if sampling.common_noise:
-            noise = noise_T()[:, None]
+            noise = noisy()[:, None]
         else:
-            noise = np.sqrt(columns) * np.stack([noise_T() for _ in range(columns)], axis=1)
+            noise = np.sqrt(columns) * np.stack([noisy() for _ in range(columns)], axis=1)
         chains = signal[:, None] + offset + noise
         curve = chains.mean(axis=1)
     error = None if chains is None else chains.std(axis=1, ddof=1) / np.sqrt(sampling.chains)
     trajectory = Trajectory(steps=step_of(x_T), llc=curve, llc_std_error=error, llc_chains=chains)
-    again = [signal + noise_T() for _ in range(sampling.replicates)]
+    again = [signal + noisy() for _ in range(sampling.replicates)]
     onset_steps = step_of(onset)
     return SyntheticCurve(
         trajectory,
