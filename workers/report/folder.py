@@ -61,6 +61,16 @@ class JobRecord:
         """The axis of time, "log" or "linear": the detector's, or the one that the job asked for."""
         return self.stages.axis if self.stages else str((self.settings.get("stages") or {}).get("axis", "log"))
 
+    @property
+    def given_events(self) -> tuple[CircuitEvent, ...]:
+        """The events that the user named."""
+        return tuple(event for event in self.events if event.group not in self.measures)
+
+    @property
+    def measured_events(self) -> tuple[CircuitEvent, ...]:
+        """The onsets that the job itself dated in its measures: their group is the measure's name."""
+        return tuple(event for event in self.events if event.group in self.measures)
+
 
 def read_job(folder: Path) -> JobRecord:
     """Read a job folder.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from slt.trajectory import Floats
-from workers.report.drawing import Drawing, Mark, finite_runs
+from workers.report.drawing import Drawing, Mark, Onset, finite_runs
 from workers.report.palette import CHAIN, CURVE, EVENT, FLAG, GREY, GRID, INK, MEASURE, ONSET, STAGE
 from workers.report.words import number, step_text
 
@@ -28,6 +28,7 @@ def interactive_figure(drawing: Drawing) -> dict[str, Any]:
     _ribbon(figure, drawing)
     for i, panel in enumerate(drawing.panels):
         _line(figure, panel.steps, panel.values, f"y{4 + i}", MEASURE, panel.name, drawing.axis.unit)
+        _onsets(figure, panel.onsets, f"y{4 + i}", size=7)
     plain: dict[str, Any] = json.loads(figure.to_json())
     return plain
 
@@ -118,7 +119,8 @@ def _landmark_shapes(drawing: Drawing) -> list[dict[str, Any]]:
     def line(mark: Mark, color: str, dash: str, width: float) -> dict[str, Any]:
         return {
             "type": "line", "xref": "x", "yref": "paper", "x0": mark.step, "x1": mark.step, "y0": 0,
-            "y1": 1 - (mark.lane + 0.5) * LANE / total, "layer": "between", "line": {"color": color, "width": width, "dash": dash},
+            "y1": 1 - (mark.lane + 0.5) * LANE / total, "layer": "between",
+            "line": {"color": color, "width": width, "dash": dash},
         }  # fmt: skip
 
     shapes = []
@@ -181,21 +183,23 @@ def _curve(figure: Any, drawing: Drawing) -> None:
             hovertext=[_plain(f"{unit} {step_text(step)}: {flag.kind.value}") for step in flag.steps],
             hoverinfo="text",
         )  # fmt: skip
-    if drawing.onsets:
+    _onsets(figure, drawing.onsets, "y2", size=9)
+
+
+def _onsets(figure: Any, onsets: tuple[Onset, ...], yaxis: str, size: float) -> None:
+    if onsets:
         figure.add_scatter(
-            x=[onset.step for onset in drawing.onsets], y=[onset.height for onset in drawing.onsets], yaxis="y2",
-            mode="markers",
+            x=[onset.step for onset in onsets], y=[onset.height for onset in onsets], yaxis=yaxis, mode="markers",
             marker={
-                "symbol": ["diamond-open" if onset.tentative else "diamond" for onset in drawing.onsets],
-                "color": ONSET, "size": 9, "line": {"color": "white", "width": 1},
+                "symbol": ["diamond-open" if onset.tentative else "diamond" for onset in onsets],
+                "color": ONSET, "size": size, "line": {"color": "white", "width": 1},
             },
             error_x={
-                "array": [onset.high - onset.step for onset in drawing.onsets],
-                "arrayminus": [onset.step - onset.low for onset in drawing.onsets],
-                "symmetric": False, "color": ONSET, "thickness": 1.5, "width": 4,
+                "array": [onset.high - onset.step for onset in onsets],
+                "arrayminus": [onset.step - onset.low for onset in onsets],
+                "symmetric": False, "color": ONSET, "thickness": 1.4, "width": 3,
             },
-            hovertext=[onset.detail for onset in drawing.onsets],
-            hoverinfo="text",
+            hovertext=[_plain(onset.detail) for onset in onsets], hoverinfo="text",
         )  # fmt: skip
 
 

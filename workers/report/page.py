@@ -12,9 +12,10 @@ from typing import Any
 from slt.errors import OutputError
 from slt.trajectory import VerdictKind
 from workers.report import palette, tables
-from workers.report.drawing import Drawing, prepare
+from workers.report.drawing import Drawing
 from workers.report.folder import JobRecord, read_job
 from workers.report.interactive import interactive_figure
+from workers.report.prepare import prepare
 from workers.report.printed import save_figures
 from workers.report.summary import summary
 from workers.report.words import count, first_upper, listed, step_text
@@ -25,7 +26,7 @@ MEANINGS = {
     VerdictKind.CHAINS_DISAGREE: "the chains settled at different levels (R-hat); more draws or a smaller step size",
     VerdictKind.DRIFTING: "the loss still moves in one direction; a longer burn-in",
     VerdictKind.BELOW_CHECKPOINT: "the chains found lower losses: the checkpoint is not at a local minimum",
-    VerdictKind.SATURATED: "the chains' loss no longer depends on the checkpoint: the LLC only mirrors the training loss",
+    VerdictKind.SATURATED: "the chains' loss no longer depends on the checkpoint: the LLC mirrors the training loss",
     VerdictKind.STEP_TOO_SMALL: "the chains hardly moved; a larger step size",
     VerdictKind.FAILED: "sampling raised an error; see the failed items",
 }
@@ -38,6 +39,7 @@ SIGNS = {
     "v": "M11 11.5l5-8.5h-10z",
     "o": "M15 7a4 4 0 1 1-8 0a4 4 0 1 1 8 0z",
     "D": "M11 2l5 5-5 5-5-5z",
+    "+": "M11 2v10M6 7h10",
 }
 
 
@@ -99,7 +101,8 @@ def _content(job: JobRecord) -> dict[str, Any]:
         "no_stages": _no_stages(job),
         "boundaries": tables.boundary_rows(job),
         "first_onset": step_text(first_onset.step) if first_onset else "",
-        "events": tables.event_rows(job.comparison) if job.comparison else [],
+        "events": tables.event_rows(job.comparison, job.given_events) if job.comparison else [],
+        "measured": tables.event_rows(job.comparison, job.measured_events) if job.comparison else [],
         "groups": tables.group_rows(job.comparison) if job.comparison else [],
         "unmatched_boundaries": listed([step_text(s) for s in job.comparison.unmatched_boundaries])
         if job.comparison
@@ -109,8 +112,13 @@ def _content(job: JobRecord) -> dict[str, Any]:
         "verdicts": tables.verdict_rows(job),
         "meanings": MEANINGS,
         "settings": list(tables.setting_rows(job.settings)),
-        "command": f"slt run {shlex.quote(str(job.folder.name))}/job.yaml",
+        "command": _command(job),
     }
+
+
+def _command(job: JobRecord) -> str:
+    out = str(job.settings.get("out") or job.folder)
+    return f"slt run {shlex.quote(f'{out}/job.yaml')} --out {shlex.quote(f'{out}-again')}"
 
 
 def _no_stages(job: JobRecord) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.report.drawing import Drawing, Mark
+from workers.report.drawing import Drawing, Mark, Onset
 from workers.report.palette import CHAIN, CURVE, EVENT, FLAG, GREY, GRID, INK, MEASURE, ONSET, STAGE
 
 LANE, LLC, RIBBON, PANEL, GAP = 0.16, 2.3, 0.17, 0.65, 0.17  # heights in inches
@@ -24,7 +24,7 @@ STYLE = {
 
 
 def save_figures(drawing: Drawing, folder: Path) -> dict[str, Path]:
-    """Write `llc` (the curve) and `trajectory` (curve and measures), each as PNG (300 dpi) and SVG; paths by file name."""
+    """Write `llc` (the curve) and `trajectory` (curve and measures), each as PNG and SVG; paths by file name."""
     from matplotlib import rc_context
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,11 @@ def printed_figure(drawing: Drawing, *, panels: bool) -> Any:
     for ax, panel in zip(axes[3:], measures, strict=True):
         ax.plot(panel.steps, panel.values, color=MEASURE, linewidth=0.9)
         ax.set_yscale("log" if panel.log else "linear")
-        if not panel.log:
+        if panel.log:
+            ax.yaxis.minorticks_off()
+        else:
             ax.locator_params(axis="y", nbins=3)
-        ax.minorticks_off() if panel.log else None
+        _onsets(ax, panel.onsets, size=3.5)
         ax.text(0, 1.03, panel.name, transform=ax.transAxes, va="bottom", weight="bold", size=7.5, parse_math=False)
     for ax in (axes[1], *axes[3:]):
         _landmarks(ax, drawing)
@@ -128,13 +130,16 @@ def _curve(ax: Any, drawing: Drawing) -> None:
         color, _, marker = FLAG[flag.kind]
         style = {"color": color} if marker == "x" else {"facecolors": "none", "edgecolors": color}
         ax.scatter(flag.steps, flag.heights, marker=marker, s=11, linewidths=0.7, zorder=4, **style)
-    for onset in drawing.onsets:
-        ax.plot([onset.low, onset.high], [onset.height] * 2, color=ONSET, linewidth=1.1, zorder=5)
-        face = "white" if onset.tentative else ONSET
-        edge = ONSET if onset.tentative else "white"
-        ax.plot(onset.step, onset.height, "D", color=face, markeredgecolor=edge, markersize=4.5, zorder=6)
+    _onsets(ax, drawing.onsets, size=4.5)
     ax.set_ylim(*drawing.height_range)
     ax.set_ylabel("LLC")
+
+
+def _onsets(ax: Any, onsets: tuple[Onset, ...], size: float) -> None:
+    for onset in onsets:
+        ax.plot([onset.low, onset.high], [onset.height] * 2, color=ONSET, linewidth=1.1, zorder=5)
+        face, edge = ("white", ONSET) if onset.tentative else (ONSET, "white")
+        ax.plot(onset.step, onset.height, "D", color=face, markeredgecolor=edge, markersize=size, zorder=6)
 
 
 def _ribbon(ax: Any, drawing: Drawing) -> None:

@@ -22,14 +22,15 @@ def _stages(job: JobRecord) -> str:
     if stages is None:
         return f"The LLC was estimated at {count(len(trajectory), 'checkpoint')} ({where}); no stages were detected."
     kinds = ", ".join(stage.kind for stage in stages.stages)
-    passed = f"Over {count(len(trajectory), 'checkpoint')} ({where}) the LLC passes through {count(len(stages.stages), 'stage')}"
+    over = f"Over {count(len(trajectory), 'checkpoint')} ({where})"
+    passed = f"{over} the LLC passes through {count(len(stages.stages), 'stage')}"
     if not stages.boundaries:
         text = f"{passed} ({kinds}): there is no boundary with a probability of one half or more."
     else:
         at = listed(
             [
-                f"{step_text(boundary.step)} ({interval(boundary.low, boundary.high)}; {probability(boundary.probability)})"
-                for boundary in stages.boundaries
+                f"{step_text(each.step)} ({interval(each.low, each.high)}; {probability(each.probability)})"
+                for each in stages.boundaries
             ]
         )
         noun = "a boundary" if len(stages.boundaries) == 1 else "boundaries"
@@ -42,22 +43,19 @@ def _stages(job: JobRecord) -> str:
 
 def _events(job: JobRecord) -> str:
     comparison = job.comparison
-    if comparison is None or not comparison.sightings:
+    if comparison is None:
         return ""
-    seen = [f"“{sighting.event}”" for sighting in comparison.sightings if sighting.seen]
-    missed = [
-        f"“{sighting.event}”" for sighting in comparison.sightings if not sighting.seen and not sighting.same_signal
-    ]
-    copies = [f"“{sighting.event}”" for sighting in comparison.sightings if sighting.same_signal]
-    total = len(comparison.sightings)
-    text = f"Of {count(total, 'event')}, the LLC saw {len(seen) or 'none'} within {comparison.tolerance:g} decades"
-    text += f" ({listed(seen)})" if seen else ""
-    text += f"; it did not see {listed(missed)}" if missed else ""
-    text += (
-        f"; {listed(copies)} {'is' if len(copies) == 1 else 'are'} the same signal as the LLC, which is no match"
-        if copies
-        else ""
-    )
+    given = {(event.group, event.name) for event in job.given_events}
+    sightings = [sighting for sighting in comparison.sightings if (sighting.group, sighting.event) in given]
+    if not sightings:
+        return ""
+    seen = [f"“{sighting.event}”" for sighting in sightings if sighting.seen]
+    copies = [f"“{sighting.event}”" for sighting in sightings if sighting.same_signal]
+    missed = [f"“{sighting.event}”" for sighting in sightings if not sighting.seen and not sighting.same_signal]
+    text = f"Of {count(len(sightings), 'event')}, the LLC saw {len(seen) or 'none'}"
+    text += f" within {comparison.tolerance:g} decades ({listed(seen)})" if seen else ""
+    text += f"; it did not see {listed(missed)}" if missed and seen else ""
+    text += f"; {listed(copies)} cannot count, being the same signal as the LLC" if copies else ""
     return f"{text}."
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from slt.comparison import Comparison
+from slt.events import CircuitEvent
 from slt.matching import Match
 from slt.stages import Boundary
 from slt.trajectory import Floats, Verdict, VerdictKind
@@ -39,6 +40,7 @@ class BoundaryRow:
     kind: str
     onset: str
     onset_interval: str
+    onset_probability: str
     tentative: bool
 
 
@@ -131,7 +133,8 @@ def boundary_rows(job: JobRecord) -> list[BoundaryRow]:
             probability(boundary.probability),
             boundary.kind,
             "" if onset is None else step_text(onset.step),
-            "" if onset is None else f"{interval(onset.low, onset.high)}; probability {probability(onset.probability)}",
+            "" if onset is None else interval(onset.low, onset.high),
+            "" if onset is None else probability(onset.probability),
             tentative,
         )
 
@@ -140,8 +143,9 @@ def boundary_rows(job: JobRecord) -> list[BoundaryRow]:
     return [row(*entry) for entry in sorted(every, key=lambda entry: entry[0].step)]
 
 
-def event_rows(comparison: Comparison) -> list[EventRow]:
-    """Events in the order given, each with its nearest landmarks and the lags of those assigned to it."""
+def event_rows(comparison: Comparison, events: Iterable[CircuitEvent]) -> list[EventRow]:
+    """The chosen events in the order given, each with its nearest landmarks and the lags of those assigned to it."""
+    chosen = {(event.group, event.name) for event in events}
 
     def nearest(step: float | None, distance: float | None) -> str:
         return "" if step is None or distance is None else f"{step_text(step)} ({decades(distance)})"
@@ -166,6 +170,7 @@ def event_rows(comparison: Comparison) -> list[EventRow]:
             sighting.sentence,
         )
         for sighting in comparison.sightings
+        if (sighting.group, sighting.event) in chosen
     ]
 
 
