@@ -52,18 +52,21 @@ class _Rate(ProgressColumn):
 
 
 def _log_phase(title: str) -> Report:
-    started = time.monotonic()
     last_line = float("-inf")
+    begun: tuple[int, float] | None = None  # the clock starts with the first item done, after all warming up
 
     def report(done: int, total: int, label: str) -> None:
-        nonlocal last_line
+        nonlocal last_line, begun
         now = time.monotonic()
+        if done and begun is None:
+            begun = (done, now)
         if done < total and now - last_line < SECONDS_BETWEEN_LINES:
             return
         last_line = now
-        rate = done / (now - started) if done and now > started else 0.0
-        left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        sys.stderr.write(f"{title}: {done}/{total}{left} ({label})\n")
+        rate = (done - begun[0]) / (now - begun[1]) if begun and now > begun[1] else 0.0
+        pace = f", {rate:.1f}/s" if rate else ""
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        sys.stderr.write(f"{title}: {done}/{total}{pace}{left} ({label})\n")
         sys.stderr.flush()
 
     return report

@@ -16,7 +16,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -80,7 +80,7 @@ class StageSettings(_Section):
     """How the detector reads the trajectory."""
 
     axis: Literal["log", "linear"] = "log"
-    draws: int = Field(400, ge=1)
+    draws: Annotated[int, Field(ge=1)] = 400
     seed: int = 0
 
 
@@ -88,8 +88,8 @@ class Resources(_Section):
     """What one unit of work may use, and how many checkpoints it holds ("auto": about 10 to 20 units a job)."""
 
     device: str = "auto"
-    cpus: int = Field(1, ge=1)
-    gpus: float = Field(0, ge=0)
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 0
     checkpoints_per_unit: int | Auto = "auto"
 
     @model_validator(mode="after")
@@ -106,7 +106,7 @@ class Resources(_Section):
 class JobConfig(_Section):
     """One job. Relative paths are meant from the current directory, so that a job file can be moved."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     checkpoints: Path
     problem: str
     problem_args: dict[str, Any] = {}

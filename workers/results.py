@@ -102,19 +102,24 @@ def detect(plan: Plan, tables: Tables, folder: JobFolder) -> Stages | None:
 
 
 def compare_events(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Comparison | None:
-    """Compare the stages with the job's events and the measures' own onsets; writes events.csv, comparison.json."""
+    """Compare the stages with the job's events, or, if it names none, with the onsets of its measures.
+
+    Writes events.csv and comparison.json; None without stages.
+    """
     if stages is None:
         for name in ("events.csv", "comparison.json"):
             (folder.path / name).unlink(missing_ok=True)
         return None
     trajectory = tables.trajectory
     kept = np.flatnonzero(np.isin(trajectory.steps, trajectory.finite().steps))
-    series = {name: values[kept] for name, values in tables.measures.items()}
-    steps = trajectory.steps[kept]
-    measured = [event for name, values in series.items() for event in _onsets_of_measure(steps, values, name)]
-    events = [*plan.events, *measured]
+    trajectory, events, series = trajectory.select(kept), plan.events, {}
+    if plan.job.events is None:
+        series = {name: values[kept] for name, values in tables.measures.items()}
+        events = tuple(
+            event for name, values in series.items() for event in _onsets_of_measure(trajectory.steps, values, name)
+        )
     write_path(folder.path / "events.csv", lambda path: write_events(path, events))
-    comparison = compare(stages, events, trajectory=trajectory.select(kept), series=series, seed=plan.job.stages.seed)
+    comparison = compare(stages, events, trajectory=trajectory, series=series, seed=plan.job.stages.seed)
     write_json(folder.path / "comparison.json", comparison.to_dict())
     return comparison
 

@@ -46,9 +46,9 @@ def print_stages(document: dict[str, Any]) -> None:
 
 
 def show(content: object) -> None:
-    """Print on standard output; a log has no width of its own."""
+    """Print on standard output; in a log, as wide as it needs to be."""
     width = None if sys.stdout.isatty() else LOG_WIDTH
-    Console(highlight=False, width=width).print(content, markup=False)
+    Console(highlight=False, width=width).print(content, markup=False, soft_wrap=isinstance(content, str))
 
 
 def print_comparison(document: dict[str, Any]) -> None:
@@ -64,6 +64,8 @@ def print_comparison(document: dict[str, Any]) -> None:
         if match:
             lag = f"{match['lag_decades']:+.2f} [{match['low']:+.2f}, {match['high']:+.2f}]"
             row += [f"{match['landmark']} at {number(match['landmark_step'])}", lag, match["relation"]]
+        else:
+            row += _nearest(sighting)
         table.add_row(*row)
     show(table)
     for group in document["groups"]:
@@ -71,6 +73,15 @@ def print_comparison(document: dict[str, Any]) -> None:
         show(f"{group['group']}: {p_value}{group['note']}")
     for boundary in document["unmatched_boundaries"]:
         show(f"no event near the boundary at {number(boundary)}")
+
+
+def _nearest(sighting: dict[str, Any]) -> list[str]:
+    """Where the LLC came closest to an event that no landmark was assigned to."""
+    kinds = [kind for kind in ("boundary", "onset") if sighting[f"{kind}_step"] is not None]
+    if not kinds:
+        return []
+    kind = min(kinds, key=lambda kind: abs(sighting[f"{kind}_decades"]))
+    return [f"({kind} at {number(sighting[f'{kind}_step'])})", f"{sighting[f'{kind}_decades']:+.2f}"]
 
 
 def print_checkpoints(document: dict[str, Any]) -> None:

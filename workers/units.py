@@ -162,7 +162,7 @@ def group_size(checkpoints: int, chains: int, parameters: int) -> int:
 
     A power of two, because then most groups stay what they are while a training run adds checkpoints.
     """
-    by_progress = 2 ** int(math.log2(max(1.0, checkpoints / 10)))
+    by_progress = 1 << int(math.log2(max(1.0, checkpoints / 10)))
     by_memory = UNIT_BYTES // max(1, parameters * chains * COPIES_PER_CHAIN * 4)
     return max(1, min(by_progress, by_memory))
 
