@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ def _rests(speed_G: Floats, center: NDArray[np.intp]) -> NDArray[np.intp] | None
     Its middle, within a tenth of its depth: where two tails cross far below, the minimum itself means nothing.
     """
     rests = []
-    for left, right in zip(center[:-1], center[1:], strict=True):
+    for left, right in pairwise(center):
         between = speed_G[left : right + 1]
         lower = min(speed_G[left], speed_G[right])
         if between.min() > 0.5 * lower:
