@@ -183,9 +183,11 @@ def seed_shuffle(runs: Sequence[tuple[Stages, Sequence[CircuitEvent]]], *, seed:
 def _copies(
     stages: Stages, trajectory: Trajectory | None, series: Mapping[str, ArrayLike]
 ) -> dict[str, list[tuple[Stage, float]]]:
-    if series and trajectory is None:
-        raise BadInput("series were given without the trajectory that tells their checkpoints; give both")
-    return {group: same_signal(trajectory, values, stages) for group, values in series.items() if trajectory}
+    if trajectory is None:
+        if series:
+            raise BadInput("series were given without the trajectory that tells their checkpoints; give both")
+        return {}
+    return {group: same_signal(trajectory, values, stages) for group, values in series.items()}
 
 
 def _sighting(

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from slt.closed_form import sgld_on_quadratic
+from slt.errors import JobError
+from slt.learning_coefficient import default_n_beta, estimates_from_traces, wbic
+from slt.trajectory import VerdictKind
+from tests import scenarios
+
+
+def healthy(checkpoints: int = 2, chains: int = 4, draws: int = 300, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([scenarios.slow_chains(rng, time=2, chains=chains, draws=draws) for _ in range(checkpoints)])
+
+
+def test_the_llc_is_n_beta_times_the_mean_after_burn_in():
+    traces = np.zeros((1, 2, 5))
+    traces[0, :, :2] = 1e6  # a burn-in that would be seen
+    traces[0, :, 2:] = [[1, 2, 3], [3, 4, 5]]
+    (estimate,) = estimates_from_traces([7], traces, [0.5], 10.0, burn_in=2)
+    assert (estimate.step, estimate.llc, estimate.loss) == (7, 30.0, 0.5)
+    assert estimate.llc_chains.tolist() == [20.0, 40.0]
+    # sd of 20 and 40 is 14.142, over sqrt(2) chains
+    assert estimate.llc_std_error == pytest.approx(10.0)
+    assert estimate.excess_loss.shape == (2, 3)
+
+
+def test_the_llc_and_its_error_are_those_of_sgld_on_a_quadratic():
+    chains, draws = 400, 300
+    rng = np.random.default_rng(1)
+    losses = scenarios.sgld_losses(rng, chains=chains, draws=draws, **scenarios.QUADRATIC)
+    (estimate,) = estimates_from_traces([0], losses[None] / 25.0, [0.0], 25.0, burn_in=0)
+    llc, error = sgld_on_quadratic(**scenarios.QUADRATIC, draws=draws)
+    # 3 exact standard errors of the mean over independent chains
+    assert abs(estimate.llc - llc) < 3 * error / np.sqrt(chains)
+    # the relative error of a standard deviation over C chains is 1/sqrt(2C) = 3.5 %, more for skewed means
+    assert estimate.llc_std_error == pytest.approx(error / np.sqrt(chains), rel=0.15)
+
+
+def test_one_chain_gets_its_error_from_its_effective_draws():
+    draws, runs = 2000, 60
+    rng = np.random.default_rng(2)
+    traces = scenarios.sgld_losses(rng, chains=runs, draws=draws, **scenarios.QUADRATIC)[:, None]
+    estimates = estimates_from_traces(range(runs), traces, np.zeros(runs), 1.0, burn_in=0)
+    _, error = sgld_on_quadratic(**scenarios.QUADRATIC, draws=draws)
+    # single runs scatter by about a quarter, their mean over 60 runs by 3 %; the bias of truncated sums is a few %
+    assert np.mean([e.llc_std_error for e in estimates]) == pytest.approx(error, rel=0.15)
+    assert np.isnan(estimates[0].rhat)
+
+
+@pytest.mark.parametrize("draw", [0, 150, 399])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_chain_with_a_value_that_is_not_finite_never_gives_an_estimate(draw, value):
+    traces = healthy(draws=400)
+    traces[0, 2, draw] = value
+    broken, sound = estimates_from_traces([1, 2], traces, [1.0, 1.0], 10.0, burn_in=100)
+    assert np.isnan([broken.llc, broken.llc_std_error, broken.llc_chains[2], broken.rhat, broken.ess]).all()
+    assert np.isfinite(broken.llc_chains[[0, 1, 3]]).all()
+    assert broken.verdict.kind is VerdictKind.DIVERGED
+    assert broken.verdict.sentence.startswith("1 of 4 chains")
+    assert np.isfinite(sound.llc)
+    assert sound.verdict.kind is VerdictKind.OK
+
+
+def test_a_negative_llc_is_kept_with_its_verdict():
+    (estimate,) = estimates_from_traces([1], -healthy(1), [1.0], 10.0, burn_in=0)
+    assert estimate.llc < 0
+    assert estimate.verdict.kind is VerdictKind.BELOW_CHECKPOINT
+
+
+def test_n_beta_is_that_of_wbic():
+    assert default_n_beta(1000) == pytest.approx(1000 / math.log(1000))
+
+
+def test_wbic_adds_the_complexity_to_the_loss():
+    assert wbic(1000, 0.5, 3.0) == pytest.approx(500 + 3 * math.log(1000))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: default_n_beta(1), "at least 2 samples"),
+        (lambda: estimates_from_traces([1, 2], healthy(), [1.0, 1.0], 1.0, burn_in=300), "leaves none of 300"),
+        (lambda: estimates_from_traces([1], healthy(), [1.0], 1.0, burn_in=0), "do not fit 1 steps"),
+        (lambda: estimates_from_traces([1, 2], healthy(), [1.0], 1.0, burn_in=0), "do not fit 2 steps"),
+    ],
+)
+def test_what_cannot_be_used_is_named(call, says):
+    with pytest.raises(JobError, match=says):
+        call()
