@@ -130,7 +130,7 @@ def _signs(signs: str, count: int, rng: np.random.Generator) -> Floats:
         return np.ones(count)
     if signs == "alternating":
         return (-1.0) ** np.arange(count)
-    return rng.choice([-1.0, 1.0], count, p=[0.35, 0.65])
+    return np.asarray(rng.choice([-1.0, 1.0], count, p=[0.35, 0.65]))
 
 
 def _rests(speed_G: Floats, center: NDArray[np.intp]) -> NDArray[np.intp] | None:
