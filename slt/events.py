@@ -138,9 +138,9 @@ def spikes(
 ) -> tuple[CircuitEvent, ...]:
     """Where a positive curve, such as a loss, jumps up for a moment.
 
-    A spike rises, in the logarithm, above the running median of the 11 surrounding checkpoints by 6 times the
-    local noise and at least by `factor`. A step that stays and a steep monotone stretch are none: their
-    running median follows them. The ends of the curve cannot be judged.
+    A spike rises, in the logarithm, above the running median of the 11 surrounding checkpoints by 6 times
+    the local noise and at least by `factor`; noise is what neighbouring checkpoints differ by. A step that stays
+    and a steep stretch are none: the running median follows them. The ends of the curve cannot be judged.
 
     Args:
         steps: (T,) increasing.
@@ -151,11 +151,11 @@ def spikes(
         factor: least ratio of spike to surroundings.
     """
     t, y = _finite(steps, values)
-    if not (y > 0).any():
+    if len(y) < 3 or not (y > 0).any():
         return ()
     log_y = np.log(np.maximum(y, y[y > 0].min()))
-    residual = log_y - _running_median(log_y, SPIKE_WINDOW)
-    noise = 1.4826 * _running_median(np.abs(residual), 3 * SPIKE_WINDOW)
+    residual = log_y - _running_median(log_y)
+    noise = _local_change(log_y)
     high = residual > np.maximum(SPIKE_NOISE * noise, np.log(factor))
     found = np.flatnonzero(high)
     runs = np.split(found, np.flatnonzero(np.diff(found) > 1) + 1)
@@ -166,11 +166,18 @@ def spikes(
     )
 
 
-def _running_median(values: Floats, half_width: int) -> Floats:
+def _running_median(values: Floats) -> Floats:
     """Over a window that shrinks towards the ends but stays symmetric, so that a slope there is no residual."""
     length = len(values)
-    reach = [min(i, length - 1 - i, half_width) for i in range(length)]
+    reach = [min(i, length - 1 - i, SPIKE_WINDOW) for i in range(length)]
     return np.array([np.median(values[i - k : i + k + 1]) for i, k in enumerate(reach)])
+
+
+def _local_change(values: Floats) -> Floats:
+    """Standard deviation of the noise with the median |change| of the 30 changes around; a steep stretch adds to it."""
+    change = np.abs(np.diff(values))
+    first = np.clip(np.arange(len(values)) - 3 * SPIKE_WINDOW, 0, max(len(change) - 6 * SPIKE_WINDOW, 0))
+    return np.array([1.4826 / np.sqrt(2) * np.median(change[i : i + 6 * SPIKE_WINDOW]) for i in first])
 
 
 def _finite(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
