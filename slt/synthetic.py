@@ -129,8 +129,8 @@ def _signs(signs: str, count: int, rng: np.random.Generator) -> Floats:
     if signs == "rising":
         return np.ones(count)
     if signs == "alternating":
-        return (-1.0) ** np.arange(count)
-    return np.asarray(rng.choice([-1.0, 1.0], count, p=[0.35, 0.65]))
+        return np.asarray((-1.0) ** np.arange(count), dtype=np.float64)
+    return rng.choice(np.array([-1.0, 1.0]), count, p=[0.35, 0.65])
 
 
 def _rests(speed_G: Floats, center: NDArray[np.intp]) -> NDArray[np.intp] | None:
