@@ -34,6 +34,7 @@ MEANINGS = {
 # Signs of matplotlib's markers in the key, as paths in a box of 22 by 14.
 SIGNS = {
     "x": "M7 3l8 8M15 3l-8 8",
+    "P": "M11 2v10M6 7h10",
     "s": "M7 3h8v8h-8z",
     "^": "M11 2.5l5 8.5h-10z",
     "v": "M11 11.5l5-8.5h-10z",

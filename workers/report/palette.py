@@ -23,5 +23,5 @@ FLAG = {
     VerdictKind.BELOW_CHECKPOINT: ("#D55E00", "triangle-down-open", "v"),
     VerdictKind.SATURATED: ("#E69F00", "circle-open", "o"),
     VerdictKind.STEP_TOO_SMALL: ("#000000", "diamond-open", "D"),
-    VerdictKind.FAILED: ("#000000", "cross-thin-open", "+"),
+    VerdictKind.FAILED: ("#000000", "cross-open", "P"),
 }
