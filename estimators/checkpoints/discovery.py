@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -48,10 +50,7 @@ def discover(directory: Path) -> CheckpointSequence:
     found: list[Checkpoint] = []
     faults: list[CheckpointError] = []
     notes: list[str] = []
-    for path, format_, skipped in _candidates(directory):
-        if skipped:
-            notes.append(skipped)
-            continue
+    for path, format_ in _claimed(directory, notes):
         try:
             found.append(_look_into(path, format_, directory))
         except _Skipped as reason:
@@ -67,30 +66,28 @@ class _Skipped(Exception):
     """Not a checkpoint, and no harm done; the reason is worth a note unless it is empty."""
 
 
-def _candidates(directory: Path) -> Iterator[tuple[Path, Format | None, str]]:
-    """Each (path, its format, "") or, of what no format claims, (path, None, why it was skipped)."""
+def _claimed(directory: Path, notes: list[str]) -> Iterator[tuple[Path, Format]]:
+    """Each checkpoint that a format claims; what no format claims goes to the notes."""
     for root, folders, files in os.walk(directory):
         folder = Path(root)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
         names = sorted(name for name in files if not _COMPANION.search(name))
         half = [name for name in names if _HALF_WRITTEN.search(name)]
         names = [name for name in names if name not in half]
-        for name in half:
-            yield folder / name, None, f"{folder / name} is half-written, left by an interrupted save; skipped"
+        notes += [f"{folder / name} is half-written, left by an interrupted save; skipped" for name in half]
         names = [name for name in names if not name.startswith(".")]
         for format_ in FORMATS.values():
             for claim in format_.claims(folder, [*names, *folders]):
                 names = [name for name in names if name not in claim.names]
                 folders[:] = [name for name in folders if name not in claim.names]
-                yield claim.path, format_, ""
+                yield claim.path, format_
         strange = [name for name in names if Path(name).suffix.lower() not in _TEXT and Path(name).suffix]
         if strange:
             more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
-            yield folder, None, f"{folder} holds files of no known format: {', '.join(strange[:5])}{more}; skipped"
+            notes.append(f"{folder} holds files of no known format: {', '.join(strange[:5])}{more}; skipped")
 
 
-def _look_into(path: Path, format_: Format | None, directory: Path) -> Checkpoint:
-    assert format_ is not None
+def _look_into(path: Path, format_: Format, directory: Path) -> Checkpoint:
     named = step_from_path(path.relative_to(directory))
     try:
         contents = format_.examine(path)
@@ -154,15 +151,25 @@ def _mixed_units(checkpoints: Sequence[Checkpoint]) -> list[CheckpointError]:
 
 
 def _gaps(steps: Sequence[int]) -> list[str]:
-    """Steps that seem to be missing: a gap about twice both its neighbours, on the linear and on the log axis."""
+    """Steps that seem to be missing: a gap about twice both its neighbours, on the axis that spaces steps evenly."""
+    after_start = [step for step in steps if step > 0]
+    linear, log = _widths(after_start), _widths([math.log(step) for step in after_start])
+    if len(linear) < 5:
+        return []
+    widths = linear if _unevenness(linear) < _unevenness(log) else log
     notes = []
-    gaps = [right - left for left, right in pairwise(steps)]
-    ratios = [right / left if left else float("inf") for left, right in pairwise(steps)]
-    for i in range(1, len(gaps) - 1):
-        wide = gaps[i] >= 1.9 * max(gaps[i - 1], gaps[i + 1])
-        wide_in_log = steps[i - 1] == 0 or ratios[i] >= max(ratios[i - 1], ratios[i + 1]) ** 1.5
+    for i in range(1, len(widths) - 1):
         # Between small steps of a log-spaced run, rounding alone makes a gap of 2 beside gaps of 1.
-        regular = len(set(gaps[:i] + gaps[i + 1 :])) == 1
-        if wide and wide_in_log and (gaps[i] >= 4 or regular):
-            notes.append(f"no checkpoint between steps {steps[i]} and {steps[i + 1]}, where their spacing suggests one")
+        beyond_rounding = linear[i] >= 4 or len(set(linear[:i] + linear[i + 1 :])) == 1
+        if widths[i] >= 1.9 * max(widths[i - 1], widths[i + 1]) and beyond_rounding:
+            left, right = after_start[i], after_start[i + 1]
+            notes.append(f"no checkpoint between steps {left} and {right}, where their spacing suggests one")
     return notes
+
+
+def _widths(positions: Sequence[float]) -> list[float]:
+    return [right - left for left, right in pairwise(positions)]
+
+
+def _unevenness(widths: Sequence[float]) -> float:
+    return statistics.pstdev(widths) / statistics.fmean(widths)

@@ -79,9 +79,9 @@ def _load(path: Path) -> Any:
 
 
 def _unsafe_or_broken(path: Path, message: str) -> UnreadableCheckpoint:
-    found = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", message)
+    found = re.search(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]+)", message)
     if not found:
-        return _broken(path, message)
+        return _broken(path, "its pickle is damaged")
     return UnreadableCheckpoint(
         f"{path} is a pickle that needs '{found[1]}' to be imported and run, which is not safe, so it was not read. "
         f"If you trust it, convert it where it was written: saved = torch.load('{path.name}', weights_only=False), "
@@ -90,7 +90,7 @@ def _unsafe_or_broken(path: Path, message: str) -> UnreadableCheckpoint:
 
 
 def _broken(path: Path, message: str) -> UnreadableCheckpoint:
-    reason = message.strip().splitlines()[0][:120] if message.strip() else "it ends early"
+    reason = message.strip().split("\n")[0].split(". ")[0] or "it ends early"
     return UnreadableCheckpoint(
         f"{path} is cut short or is not a torch file ({path.stat().st_size:,} bytes; {reason}). "
         f"Copy or save it again, or move it out of the directory"

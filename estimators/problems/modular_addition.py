@@ -23,6 +23,8 @@ from slt.events import CircuitEvent, crossing, onset_events, spikes
 NAME = "modular_addition"
 CURVE_POINTS = 400
 """Log-spaced steps at which the curves are recorded."""
+CURVE_LEAST = 50
+"""Points below which a curve's bursts are not looked for: a run that is cut that short has no story."""
 MEMORISED = 0.98
 
 
@@ -130,7 +132,8 @@ def fourier_power(embedding_PE: Tensor) -> Tensor:
 
     The constant is left out: it tells no two tokens apart.
     """
-    return torch.fft.rfft(embedding_PE.detach().double(), dim=0).abs().square().sum(1)[1:]
+    spectrum: Tensor = torch.fft.rfft(embedding_PE.detach().double(), dim=0)
+    return spectrum.abs().square().sum(1)[1:]
 
 
 def _fourier_gini(problem: Problem, model: nn.Module) -> Mapping[str, float]:
@@ -170,6 +173,6 @@ def _events(folder: RunFolder) -> list[CircuitEvent]:
     return [
         *(event for event in crossings if event is not None),
         # ... and the detector's onset, which is comparable with those of the LLC, when it rises in earnest.
-        *onset_events(steps, concentration, "Fourier Gini burst", "circuit"),
+        *(onset_events(steps, concentration, "Fourier Gini burst", "circuit") if len(steps) >= CURVE_LEAST else ()),
         *spikes(*folder.curve("loss"), "loss spike", group="optimisation"),
     ]

@@ -32,15 +32,17 @@ def log_spaced_steps(last: int, count: int) -> list[int]:
         raise BadInput(f"{count} checkpoints in {last} steps are too few. Ask for at least 2 checkpoints and 1 step")
     if count > last:
         return list(range(last + 1))
-    points = count
+    if count == 2:
+        return [0, last]
+    points = count - 1
     while True:
         steps = np.unique(np.rint(np.geomspace(1, last, points)).astype(int))
         if len(steps) >= count - 1:
-            return [0, *thin_to(steps.tolist(), count - 1)]
+            return [0, *_thin(steps.tolist(), count - 1)]
         points += count - 1 - len(steps)
 
 
-def thin_to(steps: Sequence[int], count: int) -> list[int]:
+def _thin(steps: Sequence[int], count: int) -> list[int]:
     """Drop from a few too many steps the ones nearest to their left neighbour in the logarithm, never the ends."""
     kept = list(steps)
     while len(kept) > count:
