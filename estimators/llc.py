@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from estimators import engines
 from estimators.checkpoints import CheckpointSequence, load_fitting
 from estimators.group import Weights, prepare
 from estimators.problem import Problem
 from estimators.progress import Progress, silent
 from estimators.sampler import SamplerConfig, Traces
-from slt.diagnostics import with_saturation
+from slt.errors import NoCheckpoints
 from slt.learning_coefficient import estimates_from_traces
-from slt.trajectory import Estimate, Trajectory
+from slt.trajectory import Trajectory
 
 GROUP = 16
 """Checkpoints whose weights are held in memory together."""
@@ -62,21 +64,27 @@ def estimate_llc(
         steps: list[float] = sorted(found)
     else:
         steps = sorted(checkpoints)
+    if not steps:
+        raise NoCheckpoints("no checkpoints to estimate: the mapping from step to state dict is empty")
 
     def load(step: float) -> Weights:
         if not isinstance(checkpoints, CheckpointSequence):
             return checkpoints[step]
         return load_fitting(found[int(step)], problem.model, problem.name)
 
-    estimates: list[Estimate] = []
+    parts: list[Traces] = []
     for first in range(0, len(steps), GROUP):
         group = steps[first : first + GROUP]
 
         def report(done: int, total: int, label: str, first: int = first, size: int = len(group)) -> None:
             progress(first + done * size // total, len(steps), "checkpoints")
 
-        traces = sample_group(problem, [load(step) for step in group], config, progress=report)
-        estimates += estimates_from_traces(
-            group, traces.excess_loss_KCD, traces.loss_K, traces.n_beta, burn_in=traces.burn_in
-        )
-    return Trajectory.from_estimates(with_saturation(estimates, config.n_beta), unit)
+        parts.append(sample_group(problem, [load(step) for step in group], config, progress=report))
+    estimates = estimates_from_traces(
+        steps,
+        np.concatenate([part.excess_loss_KCD for part in parts]),
+        np.concatenate([part.loss_K for part in parts]),
+        config.n_beta,
+        burn_in=config.burn_in,
+    )
+    return Trajectory.from_estimates(estimates, unit)

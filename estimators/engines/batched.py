@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
         def report(done: int, chunk: slice = chunk) -> None:
             progress(chunk.start * draws + (chunk.stop - chunk.start) * done, count * draws, "draws")
 
-        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no batching rule
+        with _plain_operations():
             excess_KCT, distance_KC = _sample_chunk(group, config, chunk, report)
         excess.append(excess_KCT)
         distance.append(distance_KC)
@@ -84,13 +85,25 @@ def obstacle(group: Group, config: SamplerConfig) -> str | None:
     batch = Batches(group, config.seed, slice(0, 1), range(2)).next()
     position = group.centers[:1].unsqueeze(1).repeat(1, 2, 1).requires_grad_()
     try:
-        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        with warnings.catch_warnings(), _plain_operations():
             warnings.filterwarnings("error", message=".*performance drop.*")  # an operation without a batching rule
             losses = batched_losses(group, slice(0, 1))(position, batch.data, batch.references)
             torch.autograd.grad(losses.sum(), position)
     except (RuntimeError, ValueError, TypeError, NotImplementedError, UserWarning) as error:
-        return str(error).splitlines()[0]
+        return str(error).splitlines()[0].split(". ")[0]
     return None
+
+
+@contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Without the fused attention and transformer kernels, which have no batching rule."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def _sample_chunk(
