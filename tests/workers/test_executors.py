@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -146,7 +146,7 @@ def test_items_run_at_once_up_to_the_number_of_workers(ray_executor):
     overlaps = {}
     for workers in (1, 2):
         spans = sorted(collected(RayExecutor(workers=workers), interval, list(range(4))).values())
-        overlaps[workers] = sum(start < end for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        overlaps[workers] = sum(start < end for (_, end), (start, _) in itertools.pairwise(spans))
     assert overlaps[1] == 0
     assert overlaps[2] > 0
 
@@ -161,5 +161,3 @@ def test_overhead_per_unit_on_ray_is_under_20_ms(ray_executor):
     started = time.perf_counter()
     collected(ray_executor, inc, list(range(300)))
     assert (time.perf_counter() - started) / 300 < 0.020
-
-

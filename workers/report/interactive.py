@@ -34,8 +34,8 @@ def interactive_figure(drawing: Drawing) -> dict[str, Any]:
 
 
 def _layout(drawing: Drawing) -> dict[str, Any]:
-    heights = [max(drawing.lanes, 1) * LANE, LLC, RIBBON, *(PANEL for _ in drawing.panels)]
-    total = sum(heights) + GAP * (len(heights) - 1)
+    heights = _heights(drawing)
+    total = _total(drawing)
     tops = total - np.cumsum([0, *(height + GAP for height in heights[:-1])])
     domains = [[max((top - height) / total, 0.0), top / total] for top, height in zip(tops, heights, strict=True)]
     hidden = {"visible": False, "fixedrange": True}
@@ -114,7 +114,7 @@ def _y_axis(title: str = "") -> dict[str, Any]:
 def _landmark_shapes(drawing: Drawing) -> list[dict[str, Any]]:
     """Bands and lines through all panels, each starting at its label's lane."""
     strip = max(drawing.lanes, 1) * LANE
-    total = _total_height(drawing)
+    total = _total(drawing)
 
     def line(mark: Mark, color: str, dash: str, width: float) -> dict[str, Any]:
         return {
@@ -137,9 +137,14 @@ def _landmark_shapes(drawing: Drawing) -> list[dict[str, Any]]:
     return shapes
 
 
-def _total_height(drawing: Drawing) -> float:
-    rows = 3 + len(drawing.panels)
-    return max(drawing.lanes, 1) * LANE + LLC + RIBBON + PANEL * len(drawing.panels) + GAP * (rows - 1)
+def _heights(drawing: Drawing) -> list[float]:
+    ribbon = RIBBON if drawing.spans else 1
+    return [max(drawing.lanes, 1) * LANE, LLC, ribbon, *(PANEL for _ in drawing.panels)]
+
+
+def _total(drawing: Drawing) -> float:
+    heights = _heights(drawing)
+    return sum(heights) + GAP * (len(heights) - 1)
 
 
 def _strip(figure: Any, drawing: Drawing) -> None:

@@ -93,6 +93,7 @@ def _page(job: JobRecord, drawing: Drawing | None, static: Path | None) -> str:
 
 
 def _content(job: JobRecord) -> dict[str, Any]:
+    groups = tables.group_rows(job.comparison) if job.comparison else []
     first_onset = job.stages.first_onset if job.stages else None
     return {
         "job": job,
@@ -104,7 +105,8 @@ def _content(job: JobRecord) -> dict[str, Any]:
         "first_onset": step_text(first_onset.step) if first_onset else "",
         "events": tables.event_rows(job.comparison, job.given_events) if job.comparison else [],
         "measured": tables.event_rows(job.comparison, job.measured_events) if job.comparison else [],
-        "groups": tables.group_rows(job.comparison) if job.comparison else [],
+        "groups": [row for row in groups if row.group not in job.measures],
+        "measured_groups": [row for row in groups if row.group in job.measures],
         "unmatched_boundaries": listed([step_text(s) for s in job.comparison.unmatched_boundaries])
         if job.comparison
         else "",
@@ -129,7 +131,7 @@ def _no_stages(job: JobRecord) -> str:
 
 
 def _no_comparison(job: JobRecord) -> str:
-    if not job.events:
+    if not job.given_events:
         return "No events were given. A file with the columns name and step, named by “events” in the job, adds them."
     return "There are events but no stages to compare them with."
 
