@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-DIP = 0.7  # |slope| must fall to this share of the lower of the two bursts
+DIP = 0.6  # |slope| must fall to this share of the lower of the two bursts
 BURST = 0.01  # each burst must hold this share of the total variation
 REST_SPEED = 0.03  # speeds below this share of the mean speed count as rest
 BOTTOM = 0.1  # the region of a minimum reaches up to this share of its depth
-ONSET = 0.5  # a burst begins where the speed reaches this share of its maximum
+ONSET = 0.45  # a burst begins at about half its speed; a gap that holds a kink has just half, and counts
 
 
 class Minima(NamedTuple):
@@ -42,7 +42,7 @@ class Minima(NamedTuple):
 def persistent_minima(speed_DG: Floats) -> Minima:
     """Minima of |slope| between two bursts, after deleting all that are shallow or part small bursts.
 
-    For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.7)` and
+    For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.6)` and
     `q2 = min(integral left, integral right) / (0.01 TV)`. While the smallest `min(q1, q2)` of a draw is
     below 1, that minimum goes, together with the lower of its two maxima.
 
@@ -127,9 +127,12 @@ def _describe(speed_DG: Floats, low: Ints, high: Ints, count_D: Ints) -> Minima:
     return Minima(draw, cell, 0.5 * (left + right), before, after, until)
 
 
-def burst_onsets(speed_DG: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Ints:
-    """(M,) first cell in from..until-1 where the speed reaches half of the maximum there."""
-    index = np.arange(speed_DG.shape[1])
+def burst_onsets(sharp_DG: Floats, smooth_DG: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Ints:
+    """(M,) first cell in from..until-1 where the sharp |slope| reaches half of the smooth one's maximum there.
+
+    The maximum is the smooth one's, or a single noisy gap would be taken for the burst.
+    """
+    index = np.arange(sharp_DG.shape[1])
     inside = (index >= from_M[:, None]) & (index < until_M[:, None])
-    speed = np.where(inside, speed_DG[draw_M], -1.0)
-    return np.asarray((speed >= ONSET * speed.max(axis=1, initial=0.0, keepdims=True)).argmax(axis=1))
+    greatest = np.where(inside, smooth_DG[draw_M], 0.0).max(axis=1, initial=0.0)
+    return np.asarray((inside & (sharp_DG[draw_M] >= ONSET * greatest[:, None])).argmax(axis=1))

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from slt.caveats import warnings_about
 from slt.clusters import by_draw, clusters
 from slt.curves import Curve, curve_of
-from slt.noise import local_noise
+from slt.noise import lasting_noise, local_noise
 from slt.partitions import PartitionPosterior
 from slt.persistence import burst_onsets, persistent_minima
 from slt.slopes import draw_lines, hann, on_grid
 from slt.trajectory import Trajectory
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 
 FIRST_CLASS = 0.5
 TENTATIVE = 0.2
@@ -199,11 +200,20 @@ class _Draws:
     def middle(self, cell: Floats) -> Floats:
         return np.interp(cell + 0.5, np.arange(len(self.edges_G1)), self.edges_G1)
 
+    def onset(self, draw_M: Ints, from_M: Ints, until_M: Ints, curve: Curve) -> Floats:
+        """The middle of the gap between checkpoints in which the bursts begin: where in the gap, nobody saw."""
+        cell = burst_onsets(np.abs(self.sharp_DG), np.abs(self.smooth_DG), draw_M, from_M, until_M)
+        right = np.clip(np.searchsorted(curve.x_T, self.middle(cell)), 1, len(curve.x_T) - 1)
+        return np.asarray(0.5 * (curve.x_T[right] + curve.x_T[right - 1]))
+
 
 def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
     y_BT = curve.resampled(RESAMPLES, rng)
     per_curve = max(1, draws // len(y_BT))
-    posterior = PartitionPosterior(curve.x_T, y_BT, local_noise(curve.x_T, y_BT))
+    noise_BT = local_noise(curve.x_T, y_BT)
+    if curve.chains_TC is not None:
+        noise_BT = np.maximum(noise_BT, lasting_noise(curve.x_T, curve.chains_TC))
+    posterior = PartitionPosterior(curve.x_T, y_BT, noise_BT)
     value_DT, slope_DI = draw_lines(posterior, posterior.draw(rng, per_curve), per_curve, rng)
     edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
     sharp_DG = on_grid(curve.x_T, slope_DI, edges)
@@ -215,7 +225,7 @@ def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Flo
     minima = persistent_minima(np.abs(drawn.smooth_DG))
     count = len(drawn.smooth_DG)
     position_M = drawn.middle(minima.middle_M)
-    onset_M = drawn.middle(burst_onsets(np.abs(drawn.sharp_DG), minima.draw_M, minima.cell_M, minima.until_M))
+    onset_M = drawn.onset(minima.draw_M, minima.cell_M, minima.until_M, curve)
     before_M = np.sign(drawn.smooth_DG[minima.draw_M, minima.before_M])
     after_M = np.sign(drawn.smooth_DG[minima.draw_M, minima.after_M])
     candidates = []
@@ -236,17 +246,16 @@ def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Flo
 def _first_onset(curve: Curve, drawn: _Draws) -> tuple[Landmark | None, Floats]:
     """The onset of the first burst, where the curve does not start in the midst of it."""
     count = len(drawn.sharp_DG)
-    speed_DG = np.abs(drawn.sharp_DG)
     minima = persistent_minima(np.abs(drawn.smooth_DG))
-    until_D = np.full(count, speed_DG.shape[1])
+    until_D = np.full(count, CELLS)
     np.minimum.at(until_D, minima.draw_M, minima.cell_M)
     every = np.arange(count)
-    cell_D = burst_onsets(speed_DG, every, np.zeros(count, dtype=np.intp), until_D)
-    from_rest = np.flatnonzero(drawn.middle(cell_D) > curve.x_T[1])
+    position_D = drawn.onset(every, np.zeros(count, dtype=np.intp), until_D, curve)
+    from_rest = np.flatnonzero(position_D > curve.x_T[1])
     nowhere = np.full(count, np.nan)
     if not len(from_rest):
         return None, nowhere
-    position_M = drawn.middle(cell_D[from_rest])
+    position_M = position_D[from_rest]
     agreed = max(clusters(position_M, BANDWIDTH), key=len)
     position_D = by_draw(position_M, from_rest, agreed, count)
     landmark = _landmark(curve, drawn, position_D)
