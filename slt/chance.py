@@ -97,7 +97,8 @@ def jitter_test(events_E: Floats, landmarks_M: Floats, low: float, high: float, 
 
     Only the exact positions are tested: that both crowd late in training is kept, which uniform permutation
     and circular shift destroy. Moved landmarks are reflected at the ends of the observed range; without that,
-    those near the end leave for where no event can be, and the size is 0.05 to 0.13 in place of 0.03 to 0.05.
+    those near the end leave for where no event can be. Measured where both are uniform in the step itself: size
+    0.03 to 0.05 (without reflection 0.05 to 0.07), power 0.93 for 4 events within 0.05 decades.
     One-sided; p = (1 + count) / (1 + draws).
     """
     moved = landmarks_M + rng.uniform(-JITTER, JITTER, size=(DRAWS, len(landmarks_M)))

@@ -27,7 +27,7 @@ def rejections(events_and_landmarks, runs: int) -> float:
 @pytest.mark.parametrize("where", [uniform, late])
 @pytest.mark.parametrize(("events", "landmarks"), [(3, 3), (4, 4), (5, 5), (5, 8), (8, 5)])
 def test_unrelated_events_are_found_related_in_at_most_five_per_cent(where, events, landmarks):
-    runs = 1500
+    runs = 800
     found = rejections(lambda rng: (where(rng, events), where(rng, landmarks)), runs)
     # 3 standard errors of a share of 5 %
     assert found <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
