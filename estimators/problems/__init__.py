@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+import torch
 
 from estimators.problem import Problem
 from estimators.problems import linear_network, modular_addition
@@ -77,8 +80,20 @@ def train(
     training_args = {key: given.get(key, default) for key, default in of_train.items()}
     problem = module.build(**problem_args)
     folder = RunFolder(Path(out), overwrite=overwrite)
-    events = module.train(problem, folder, seed=seed, progress=progress, **training_args)
+    with _one_thread():
+        events = module.train(problem, folder, seed=seed, progress=progress, **training_args)
     folder.finish({"problem": name, "problem_args": problem_args, "training": {"seed": seed, **training_args}}, events)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums are split over threads, and so rounded, differently on every machine; and models this small gain nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
