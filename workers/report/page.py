@@ -22,12 +22,12 @@ from workers.report.words import count, first_upper, listed, step_text
 
 MEANINGS = {
     VerdictKind.OK: "nothing to object",
-    VerdictKind.DIVERGED: "a chain met a value that is not finite; there is no estimate",
+    VerdictKind.DIVERGED: "a chain met a loss that is not finite, or the chains run away; a smaller step size",
     VerdictKind.CHAINS_DISAGREE: "the chains settled at different levels (R-hat); more draws or a smaller step size",
     VerdictKind.DRIFTING: "the loss still moves in one direction; a longer burn-in",
     VerdictKind.BELOW_CHECKPOINT: "the chains found lower losses: the checkpoint is not at a local minimum",
     VerdictKind.SATURATED: "the chains' loss no longer depends on the checkpoint: the LLC mirrors the training loss",
-    VerdictKind.STEP_TOO_SMALL: "the chains hardly moved; a larger step size",
+    VerdictKind.STEP_TOO_SMALL: "the chains hardly moved within their draws; a larger step size, or more draws",
     VerdictKind.FAILED: "sampling raised an error; see the failed items",
 }
 

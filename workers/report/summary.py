@@ -52,7 +52,8 @@ def _events(job: JobRecord) -> str:
     seen = [f"“{sighting.event}”" for sighting in sightings if sighting.seen]
     copies = [f"“{sighting.event}”" for sighting in sightings if sighting.same_signal]
     missed = [f"“{sighting.event}”" for sighting in sightings if not sighting.seen and not sighting.same_signal]
-    text = f"Of {count(len(sightings), 'event')}, the LLC saw {len(seen) or 'none'}"
+    number = {0: "none", len(sightings): "all"}.get(len(seen), str(len(seen)))
+    text = f"Of {count(len(sightings), 'event')}, the LLC saw {number}"
     text += f" within {comparison.tolerance:g} decades ({listed(seen)})" if seen else ""
     text += f"; it did not see {listed(missed)}" if missed and seen else ""
     text += f"; {listed(copies)} cannot count, being the same signal as the LLC" if copies else ""
@@ -67,6 +68,8 @@ def _trust(job: JobRecord) -> str:
     if fine == total:
         return "All estimates passed their diagnostics."
     reasons = listed([f"{quantity} {kind.value}" for kind, quantity in counts.items()])
+    if not fine:
+        return f"None of {count(total, 'estimate')} passed the diagnostics: {reasons}."
     return f"Of {count(total, 'estimate')}, {total - fine} did not pass the diagnostics: {reasons}."
 
 
