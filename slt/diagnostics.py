@@ -174,16 +174,17 @@ def _slowness(excess_loss_CD: Floats, rhat: float) -> Verdict | None:
     ess = _ess_per_chain(excess_loss_CD)
     if ess >= MIN_ESS_PER_CHAIN and not rhat > MAX_RHAT:
         return None
+    beside = f" (R-hat {rhat:.2f})" if np.isfinite(rhat) else ""
     sentence = (
-        f"The {draws} draws of a chain are worth {ess:.0f} independent ones (R-hat {rhat:.2f}): the chains are "
-        f"still travelling. Raise step_size, or draw more."
+        f"The {draws} draws of a chain are worth {ess:.0f} independent ones{beside}: the chains are still travelling. "
+        f"Raise step_size, or draw more."
     )
     return Verdict(VerdictKind.STEP_TOO_SMALL, ess, sentence)
 
 
 def _ok(llc: float, std_error: float, rhat: float, ess: float) -> Verdict:
-    agree = f"the chains agree (R-hat {rhat:.2f})" if np.isfinite(rhat) else "one chain, so none to compare it with"
-    sentence = f"LLC {llc:.3g} ± {std_error:.2g}: {agree}, with {ess:.0f} effective draws."
+    agree = f"the chains agree (R-hat {rhat:.2f}) on" if np.isfinite(rhat) else "a single chain, with"
+    sentence = f"LLC {llc:.3g} ± {std_error:.2g}: {agree} {ess:.0f} effective draws."
     if llc < 0:
         sentence += " It is negative, but not distinguishable from zero."
     return Verdict(VerdictKind.OK, rhat if np.isfinite(rhat) else ess, sentence)
