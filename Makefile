@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test fast lint bench clean
+.PHONY: help demo test fast lint bench bench-stages clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ lint: $(READY)  ## ruff, mypy and the direction of imports
 
 bench: $(READY)  ## us and the peers side by side on the same work
 	$(BIN)/python -m benchmarks
+
+bench-stages: $(READY)  ## the stage detector and its peers on curves with known stages; writes benchmarks/STAGES.md
+	$(BIN)/python -m benchmarks.stages
 
 clean:  ## remove the environment and every result
 	rm -rf $(VENV) runs results
