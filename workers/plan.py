@@ -64,7 +64,8 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     units = tuple(
         Unit(
             key=unit_key([weight_hash for _, weight_hash in group], reference, sampler, job.measures),
-            checkpoints=tuple(checkpoint for checkpoint, _ in group),
+            # absolute: a worker elsewhere has another current directory
+            checkpoints=tuple(replace(checkpoint, path=checkpoint.path.resolve()) for checkpoint, _ in group),
             weight_hashes=tuple(weight_hash for _, weight_hash in group),
             problem=reference,
             sampler=sampler,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ import ray
 from ray.exceptions import RayError
 
 RETRIES_OF_SYSTEM_FAILURES = 3
+SECONDS_TO_REACH = 10
 LOCAL = "local"
 
 
@@ -70,6 +72,7 @@ class RayExecutor:
     def _start(self) -> None:
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if self.address and self.address != LOCAL:
+            _require_reachable(self.address)
             options |= {"address": self.address, "runtime_env": {"py_modules": _own_packages(self.user_code)}}
         else:
             # Without a number of workers every core works; with it, the cluster is made just large enough.
@@ -122,6 +125,18 @@ class RayExecutor:
                 f"{cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g}; lower resources.cpus or resources.gpus"
             )
         return max(1, 2 * int(slots))
+
+
+def _require_reachable(address: str) -> None:
+    """Ray itself waits minutes for a cluster that is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # "auto": Ray looks for the cluster on this machine
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_REACH).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise BadInput(f"no Ray cluster answers at {address}: {reason}; check --address, or run without it") from None
 
 
 def _result(reference: Any) -> Any:

@@ -99,6 +99,12 @@ def test_reference_self_without_a_divergence(workplace):
     assert "divergence" in refusal(workplace, "--set", "sampler.reference=self")
 
 
+def test_a_cluster_that_does_not_answer_is_refused_at_once(workplace):
+    result = workplace.slt("run", "tiny.yaml", "--address", "127.0.0.1:9")
+    assert result.exit_code == 2
+    assert "Error: no Ray cluster answers at 127.0.0.1:9: Connection refused" in result.stderr
+
+
 def test_a_full_disk_is_found_before_sampling(workplace):
     script = "import sys; from workers.cli import main; sys.argv[0] = 'slt'; main()"
 
