@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: a curve is timed on one core, and processes share them
@@ -17,7 +18,7 @@ from benchmarks.stages.figures import Scores
 from benchmarks.stages.others import LinearRun, event_test, linear_run, seconds_per_curve
 from benchmarks.stages.plan import FULL, QUICK, Plan
 from benchmarks.stages.report import Bench, markdown, marks_table
-from benchmarks.stages.work import Task, choose, run, tuning
+from benchmarks.stages.work import METHODS, Outcome, Task, choose, run, tuning
 
 RESULTS = Path(__file__).resolve().parents[1] / "STAGES.md"
 
@@ -29,11 +30,11 @@ def main() -> None:
     columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
 
-        def fitted(label: str, tasks: list[Task]) -> dict:
+        def fitted(label: str, tasks: list[Task]) -> dict[Task, Outcome]:
             bar = progress.add_task(label, total=len(dict.fromkeys(tasks)))
             return run(tasks, options.processes, lambda done: progress.advance(bar, done))
 
-        chosen = choose(fitted("set knobs, even seeds", tuning(plan.tuned)))
+        chosen = choose(fitted("set knobs, even seeds", tuning(plan.tuned)), METHODS.values())
         outcomes = fitted("score, odd seeds", plan.scoring(chosen))
         linear = _linear_runs(plan.size.linear if options.linear is None else options.linear, progress)
         rest = progress.add_task("event test, times", total=2)
@@ -64,7 +65,7 @@ def _linear_runs(count: int, progress: Progress) -> list[LinearRun]:
         return []
     bar = progress.add_task("linear networks", total=None)
 
-    def show(seed: int):
+    def show(seed: int) -> Callable[[int, int, str], None]:
         def told(done: int, total: int, label: str) -> None:
             progress.update(bar, description=f"linear network {seed}", completed=done, total=total)
 

@@ -19,7 +19,7 @@ from benchmarks.stages.methods import Found, Method
 READINGS = ("cuts", "middles", "slow pieces")
 
 
-def _read(x_T: Floats, y_T: Floats, cuts_K: list[int]) -> tuple[Found, ...]:
+def read(x_T: Floats, y_T: Floats, cuts_K: list[int]) -> tuple[Found, ...]:
     """The three readings of one list of cuts."""
     place = np.array([0.5 * (x_T[cut - 1] + x_T[cut]) for cut in cuts_K])
     middles = 0.5 * (place[1:] + place[:-1])
@@ -47,7 +47,7 @@ def pelt(known: Known, cost: str, penalty: float) -> tuple[Found, ...]:
 
     x_T, y_T = _scaled(known)
     search = ruptures.Pelt(model=cost, min_size=2 if cost == "l2" else 3, jump=1).fit(y_T[:, None])
-    return _read(x_T, y_T, search.predict(pen=penalty * np.log(len(y_T)))[:-1])
+    return read(x_T, y_T, search.predict(pen=penalty * np.log(len(y_T)))[:-1])
 
 
 def kernel(known: Known, kernel: str, penalty: float) -> tuple[Found, ...]:
@@ -56,7 +56,7 @@ def kernel(known: Known, kernel: str, penalty: float) -> tuple[Found, ...]:
 
     x_T, y_T = _scaled(known)
     search = ruptures.KernelCPD(kernel=kernel, min_size=2).fit(y_T[:, None])
-    return _read(x_T, y_T, search.predict(pen=penalty * np.log(len(y_T)))[:-1])
+    return read(x_T, y_T, search.predict(pen=penalty * np.log(len(y_T)))[:-1])
 
 
 PROBABILITIES = (0.2, 0.5, 0.8, 0.95)
@@ -84,7 +84,7 @@ def rbeast(known: Known, order: int) -> tuple[Found, ...]:
     readings: list[Found] = []
     for least in PROBABILITIES:
         cuts = np.ravel(trend.cp)[(probable >= least)]
-        readings += _read(x_T, y_T, sorted({int(cut) - 1 for cut in cuts if 1 < cut <= len(x_T)}))  # it counts from 1
+        readings += read(x_T, y_T, sorted({int(cut) - 1 for cut in cuts if 1 < cut <= len(x_T)}))  # it counts from 1
     return tuple(readings)
 
 

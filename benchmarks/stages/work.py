@@ -90,10 +90,10 @@ def tuning(specs: Iterable[Spec]) -> list[Task]:
     return [Task(m.name, spec, knob) for m in METHODS.values() for knob in range(len(m.knobs)) for spec in listed]
 
 
-def choose(outcomes: Mapping[Task, Outcome]) -> list[Chosen]:
+def choose(outcomes: Mapping[Task, Outcome], methods: Iterable[Method]) -> list[Chosen]:
     """For each method, the knob and reading of the greatest F1 pooled over all curves, nulls among them."""
     chosen = []
-    for method in METHODS.values():
+    for method in methods:
         candidates = [Chosen(method, knob, r) for knob in range(len(method.knobs)) for r in range(len(method.readings))]
 
         def f1(candidate: Chosen) -> float:
