@@ -50,7 +50,7 @@ def lasting_noise(x_T: Floats, chains_TC: Floats) -> Floats:
 
     White noise gives the same as single checkpoints would; noise that lasts averages out more slowly
     and gives more (1.7 times, AR(1) 0.5). An offset that is frozen or drifts smoothly gives nothing.
-    Zero where there are too few checkpoints for four blocks.
+    Zero where there are too few checkpoints for a difference of blocks.
     """
     blocks = len(x_T) // BLOCK
     if blocks <= ORDER:
@@ -61,10 +61,12 @@ def lasting_noise(x_T: Floats, chains_TC: Floats) -> Floats:
     x_N = np.add.reduceat(x_T, first) / size_N
     block_CN = np.add.reduceat(deviation_CT, first, axis=1) / size_N
     chains = len(deviation_CT)
-    variance = BLOCK * (differences(x_N, block_CN) ** 2).sum(axis=0) / (chains * (chains - 1))
-    smooth = _windows(variance, MEDIAN_POINTS // BLOCK).mean(axis=-1)
-    middle = x_N[ORDER // 2 : ORDER // 2 + len(smooth)]
-    return np.asarray(SAFETY * np.sqrt(np.interp(x_T, middle, smooth)))
+    sd_CN = np.abs(differences(x_N, block_CN)) * SD_PER_MEDIAN * np.sqrt(BLOCK / (chains - 1))
+    near = np.moveaxis(_windows(sd_CN, MEDIAN_POINTS // BLOCK), 0, -1)
+    # a median over chains and blocks: one restless chain is not noise of all the others
+    typical = np.median(near.reshape(len(near), -1), axis=-1)
+    middle = x_N[ORDER // 2 : ORDER // 2 + len(typical)]
+    return np.asarray(SAFETY * np.interp(x_T, middle, typical))
 
 
 def differences(x_T: Floats, y_BT: Floats) -> Floats:

@@ -174,12 +174,12 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
     boundaries = tuple(boundary for boundary, _, _ in sure)
     first_onset, first_onset_draws = _first_onset(curve, drawn)
     stages = _stages_between(curve, drawn, boundaries)
-    count = len(drawn.value_DT)
+    count = len(drawn.sharp_DG)
     return Stages(
         boundaries=boundaries,
         tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < FIRST_CLASS),
         stages=stages,
-        warnings=warnings_about(trajectory, curve, drawn.value_DT.mean(axis=0), boundaries, stages),
+        warnings=warnings_about(trajectory, curve, drawn.fitted_T, boundaries, stages),
         axis=axis,
         boundary_draws=np.stack([draws for _, draws, _ in sure], axis=1) if sure else np.empty((count, 0)),
         onset_draws=np.stack([draws for _, _, draws in sure], axis=1) if sure else np.empty((count, 0)),
@@ -190,9 +190,9 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """D drawn curves: their values at the points, and their slopes in the cells of a uniform grid."""
+    """The posterior mean at the points, and D drawn slopes in the cells of a uniform grid: as they are, and windowed."""
 
-    value_DT: Floats
+    fitted_T: Floats
     sharp_DG: Floats
     smooth_DG: Floats
     edges_G1: Floats
@@ -215,9 +215,11 @@ def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
         noise_BT = np.maximum(noise_BT, lasting_noise(curve.x_T, curve.chains_TC))
     posterior = PartitionPosterior(curve.x_T, y_BT, noise_BT)
     value_DT, slope_DI = draw_lines(posterior, posterior.draw(rng, per_curve), per_curve, rng)
+    # a resampled curve is off by its chains' offsets: its residuals are its own
+    fitted_T = curve.y_T + (value_DT.reshape(len(y_BT), per_curve, -1).mean(axis=1) - y_BT).mean(axis=0)
     edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
     sharp_DG = on_grid(curve.x_T, slope_DI, edges)
-    return _Draws(value_DT, sharp_DG, hann(sharp_DG, edges[1] - edges[0], WINDOW), edges)
+    return _Draws(fitted_T, sharp_DG, hann(sharp_DG, edges[1] - edges[0], WINDOW), edges)
 
 
 def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Floats]]:
@@ -278,8 +280,7 @@ def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
 def _stages_between(curve: Curve, drawn: _Draws, boundaries: tuple[Boundary, ...]) -> tuple[Stage, ...]:
     ends = curve.step(curve.x_T[[0, -1]])
     steps = np.array([ends[0], *(boundary.step for boundary in boundaries), ends[1]])
-    value_DT = drawn.value_DT
-    value = np.interp(curve.position(steps), curve.x_T, value_DT.mean(axis=0))
+    value = np.interp(curve.position(steps), curve.x_T, drawn.fitted_T)
     flat = FLAT * np.ptp(curve.y_T)
     stages = []
     for start, end, change in zip(steps[:-1], steps[1:], np.diff(value), strict=True):
