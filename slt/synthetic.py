@@ -35,7 +35,6 @@ class SyntheticCurve:
         boundaries, onsets: (K,) steps; each boundary with the onset of the burst after it.
         axis: "log" or "linear", the axis on which the truth holds.
         first_onset: step of the onset of the first burst, which ends no stage; None without a burst.
-        replicates: (R, T) further estimates of the same checkpoints, each with fresh noise, or None.
     """
 
     trajectory: Trajectory
@@ -43,7 +42,6 @@ class SyntheticCurve:
     onsets: Floats
     axis: str = "log"
     first_onset: float | None = None
-    replicates: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ class Sampling:
         grid: "log", "linear", or "mixed" (half logarithmic, half linear, features over log10 of the step).
         chains: columns of chains whose mean is the curve; 0 for none.
         common_noise: chains share the curve's noise and differ by an offset that stays the same over
-            checkpoints (common random numbers); else each has noise of its own.
-        replicates: further estimates of the curve with fresh noise.
+            checkpoints (common random numbers); else each has noise of its own, and they are replicates.
     """
 
     points: int = 100
@@ -69,7 +66,6 @@ class Sampling:
     grid: str = "log"
     chains: int = 0
     common_noise: bool = True
-    replicates: int = 0
 
 
 OFFSET = 0.05  # sd of a chain's frozen offset, in ranges of the curve
@@ -198,7 +194,6 @@ def _seen(
         curve = chains.mean(axis=1)
     error = None if chains is None else chains.std(axis=1, ddof=1) / np.sqrt(sampling.chains)
     trajectory = Trajectory(steps=step_of(x_T), llc=curve, llc_std_error=error, llc_chains=chains)
-    again = [signal + noisy() for _ in range(sampling.replicates)]
     onset_steps = step_of(onset)
     return SyntheticCurve(
         trajectory,
@@ -206,7 +201,6 @@ def _seen(
         onset_steps[1:],
         axis,
         first_onset=float(onset_steps[0]) if len(onset) else None,
-        replicates=np.stack(again) if again else None,
     )
 
 

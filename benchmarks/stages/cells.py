@@ -53,13 +53,12 @@ class Spec:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A trajectory and what is true of it, in decades; `replicates` as in SyntheticCurve."""
+    """A trajectory and what is true of it, in decades."""
 
     trajectory: Trajectory
     boundaries: Floats
     onsets: Floats
     axis: str = "log"
-    replicates: Floats | None = None
 
 
 def curve(spec: Spec) -> Known:
@@ -94,7 +93,7 @@ def _synthetic(spec: Spec) -> SyntheticCurve:
 def _known(made: SyntheticCurve) -> Known:
     first = [] if made.first_onset is None else [made.first_onset]
     onsets = decades(np.append(first, made.onsets), made.axis)
-    return Known(made.trajectory, decades(made.boundaries, made.axis), onsets, made.axis, made.replicates)
+    return Known(made.trajectory, decades(made.boundaries, made.axis), onsets, made.axis)
 
 
 def _thinned(trajectory: Trajectory, spec: Spec, rng: np.random.Generator) -> Trajectory:
@@ -146,10 +145,14 @@ def grid(
     ]
 
 
-def nulls(correlation: float, count: int, *, half: int) -> list[Spec]:
-    """`count` curves of noise alone for each number of points."""
+def nulls(correlation: float, count: int, *, half: int, chains: int = 0) -> list[Spec]:
+    """`count` curves of noise alone for each number of points; chains have noise of their own: replicates."""
     return [
-        Spec("null", Sampling(points=size, correlation=correlation), seed=1000 * cell + 2 * k + half)
+        Spec(
+            "null",
+            Sampling(size, correlation=correlation, chains=chains, common_noise=False),
+            1000 * cell + 2 * k + half,
+        )
         for cell, size in enumerate(POINTS)
         for k in range(count)
     ]

@@ -10,6 +10,9 @@ from benchmarks.stages.cells import PUBLISHED, Spec, changes, grid, harder, null
 from benchmarks.stages.methods import OURS
 from benchmarks.stages.work import Chosen, Task
 
+REPLICATES = 4
+"""Chains of the correlated nulls that have noise of their own, so that it can be told from signal."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -74,6 +77,19 @@ class Plan:
         return nulls(0.5, self.size.nulls, half=1)
 
     @cached_property
+    def replicated(self) -> list[Spec]:
+        return nulls(0.5, self.size.nulls, half=1, chains=REPLICATES)
+
+    @cached_property
+    def noise(self) -> dict[str, list[Spec]]:
+        """The nulls by what they are called."""
+        return {
+            "white": self.white,
+            "AR(1) 0.5": self.correlated,
+            f"AR(1) 0.5, {REPLICATES} chains": self.replicated,
+        }
+
+    @cached_property
     def harder(self) -> dict[str, list[Spec]]:
         return harder(self.size.harder)
 
@@ -96,12 +112,13 @@ class Plan:
     def shared(self) -> list[Spec]:
         """What every method is scored on."""
         answers = [*self.smooth, *self.ramps, *self.jumps]
-        noise = [*self.for_peers(self.white), *self.for_peers(self.correlated)]
+        noise = [spec for specs in self.noise.values() for spec in self.for_peers(specs)]
         return [*answers, *noise, *self.repeated, *changes(self.repeated), *self.published[:1]]
 
     def scoring(self, chosen: Sequence[Chosen]) -> list[Task]:
         """Every method on what is shared, with its chosen knob; us on the rest."""
         tasks = [Task(c.method.name, spec, c.knob) for spec in self.shared for c in chosen]
-        mine = [*self.white, *self.correlated, *self.published, *(s for specs in self.harder.values() for s in specs)]
+        groups = (*self.noise.values(), *self.harder.values(), self.published)
+        mine = [spec for specs in groups for spec in specs]
         knob = next(c.knob for c in chosen if c.method is OURS)
         return [*tasks, *(Task(OURS.name, spec, knob) for spec in mine)]

@@ -85,7 +85,7 @@ def _method(bench: Bench) -> str:
 def _peers(scores: Sequence[Scores]) -> str:
     plan = scores[0].plan
     answers = [*plan.smooth, *plan.ramps, *plan.jumps]
-    white, correlated = plan.for_peers(plan.white), plan.for_peers(plan.correlated)
+    noise = {name: plan.for_peers(specs) for name, specs in plan.noise.items()}
     largest = [spec for spec in plan.smooth if spec.sampling.points == max(POINTS)]
     lines, settings = [], []
     for score in scores:
@@ -96,7 +96,7 @@ def _peers(scores: Sequence[Scores]) -> str:
         lines.append(
             [score.chosen.method.name, _show(score.f1(answers)), *by_family]
             + [fine(value) for value in (pooled.precision, pooled.recall, hausdorff, covering)]
-            + [percent(score.false_alarms(specs).value) for specs in (white, correlated)]
+            + [percent(score.false_alarms(specs).value) for specs in noise.values()]
             + [published, f"{score.milliseconds(largest):.0f}"]
         )
         settings.append(
@@ -113,9 +113,9 @@ def _peers(scores: Sequence[Scores]) -> str:
         "Hausdorff, decades",
         "covering",
     ]
-    header += ["white nulls", "AR(1) 0.5 nulls", "published F1", f"ms a curve, n = {max(POINTS)}"]
+    header += [*(f"nulls, {name}" for name in noise), "published F1", f"ms a curve, n = {max(POINTS)}"]
     return (
-        f"The same {len(answers)} curves and {len(white)} + {len(correlated)} nulls for every method. Change points "
+        f"The same {len(answers)} curves and {sum(map(len, noise.values()))} nulls for every method. Change points "
         "are read as kindly as can be: as they are, as the middles of what lies between them, or as the middles of the "
         f"pieces slower than both neighbours. Rbeast with {SAMPLES} samples in each of 3 chains; its change points' "
         "probabilities are a threshold to be set. The Gaussian process is the published procedure with its noise "
@@ -155,7 +155,7 @@ def _cells(ours: Scores) -> str:
     false = [
         [kind]
         + [percent(ours.false_alarms([s for s in specs if s.sampling.points == points]).value) for points in POINTS]
-        for kind, specs in (("white", plan.white), ("AR(1) 0.5", plan.correlated))
+        for kind, specs in plan.noise.items()
     ]
     other = [
         [name, _show(ours.f1(specs)), fine(total(ours.counts(specs)).precision), fine(total(ours.counts(specs)).recall)]
