@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import log_softmax
 
 from estimators.llc import SamplerConfig, sample_group
 from estimators.problem import Problem
@@ -70,8 +70,9 @@ def squared_error(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 
 def next_token(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-    logits = model(batch[0][:, :-1])
-    return cross_entropy(logits.transpose(1, 2), batch[0][:, 1:], reduction="none").mean(dim=1)
+    """The mean over positions of what devinterp takes by default for token data: log_softmax and gather."""
+    log_probabilities = log_softmax(model(batch[0]), dim=-1)[:, :-1]
+    return -log_probabilities.gather(-1, batch[0][:, 1:, None])[..., 0].mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Case:
 def cases() -> list[Case]:
     torch.manual_seed(0)
     features, inputs, images = torch.rand(2000, 6), torch.randn(2000, 20), torch.randn(2000, 100)
-    tokens = torch.randint(64, (2000, 33))
+    tokens = torch.randint(64, (2000, 32))
     linear = lambda: nn.Sequential(*[nn.Linear(20, 20, bias=False) for _ in range(4)])  # noqa: E731
     mlp = lambda: nn.Sequential(nn.Linear(100, 128), nn.GELU(), nn.Linear(128, 100))  # noqa: E731
     return [
@@ -126,14 +127,16 @@ def our_rate(case: Case, clock: Clock) -> Clock:
 
 
 def peer_rate(case: Case, clock: Clock) -> Clock:
-    """devinterp reads token datasets alone: a row holds the example's index, and the loss looks it up."""
+    """Token data as devinterp takes them. It takes no others: there a row holds the example's index twice."""
     from datasets import Dataset, disable_progress_bars
     from devinterp.slt.llc import llc
 
     disable_progress_bars()
-    rows = Dataset.from_dict({"input_ids": [[i, i] for i in range(len(case.data[0]))]}).with_format("torch")
+    tokens = case.loss is next_token
+    ids = case.data[0].tolist() if tokens else [[i, i] for i in range(len(case.data[0]))]
+    rows = Dataset.from_dict({"input_ids": ids}).with_format("torch")
 
-    def loss(model: nn.Module, ids: Tensor) -> Tensor:
+    def looked_up(model: nn.Module, ids: Tensor) -> Tensor:
         return case.loss(model, tuple(tensor[ids[:, 0]] for tensor in case.data)).unsqueeze(1)
 
     def run(draws: int) -> float:
@@ -151,7 +154,7 @@ def peer_rate(case: Case, clock: Clock) -> Clock:
                 batch_size=case.batch_size,
                 num_init_loss_batches=len(case.data[0]) // case.batch_size,
                 device="cpu",
-                loss_fn=loss,
+                loss_fn=None if tokens else looked_up,
                 output_path=f"{folder}/samples.zarr",
             )
             return clock() - start
