@@ -119,7 +119,7 @@ def _peers(scores: Sequence[Scores]) -> str:
         "are read as kindly as can be: as they are, as the middles of what lies between them, or as the middles of the "
         f"pieces slower than both neighbours. Rbeast with {SAMPLES} samples in each of 3 chains; its change points' "
         "probabilities are a threshold to be set. The Gaussian process is the published procedure with its noise "
-        "fitted. Times hold all readings of a method, and two processes at once.\n\n"
+        "fitted. Times are of one thread's processor, for all readings of a method together.\n\n"
         + table(header, lines)
         + "\n\nChosen on the even seeds:\n\n"
         + table(["method", "setting"], settings)

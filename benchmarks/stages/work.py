@@ -27,7 +27,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What each reading of one fit found, the truth, and how long the fit took."""
+    """What each reading of one fit found, the truth, and the processor time that the fit took."""
 
     found: tuple[Found, ...]
     boundaries: Floats
@@ -38,9 +38,9 @@ class Outcome:
 def fit(task: Task) -> Outcome:
     """Do one task."""
     method, known = METHODS[task.method], curve(task.spec)
-    start = time.perf_counter()
+    start = time.process_time()
     found = method.find(known, **method.knobs[task.knob])
-    return Outcome(found, known.boundaries, known.onsets, time.perf_counter() - start)
+    return Outcome(found, known.boundaries, known.onsets, time.process_time() - start)
 
 
 def run(tasks: Iterable[Task], processes: int, done: Callable[[int], None]) -> dict[Task, Outcome]:

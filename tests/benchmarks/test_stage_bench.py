@@ -108,7 +108,7 @@ def test_a_linear_axis_counts_as_five_decades():
 def test_chains_of_a_null_are_replicates_of_its_noise():
     spec = Spec("null", Sampling(points=5000, correlation=0.5, chains=4, common_noise=False), seed=1)
     deviations = np.diff(curve(spec).trajectory.llc_chains, axis=0)
-    # Independent chains' differences correlate by chance to 1.1 (their own correlation) / sqrt(4,999): 4 of it are 0.062.
+    # Independent chains' differences correlate to 1.1 (for their own correlation) / sqrt(4,999): 4 of it are 0.062.
     assert np.abs(np.corrcoef(deviations.T) - np.eye(4)).max() < 0.062
 
 
