@@ -86,5 +86,6 @@ def estimate_llc(
         np.concatenate([part.loss_K for part in parts]),
         config.n_beta,
         burn_in=config.burn_in,
+        reference=config.reference,
     )
     return Trajectory.from_estimates(estimates, unit)

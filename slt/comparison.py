@@ -48,7 +48,7 @@ class Comparison:
     """Stages against events.
 
     Attributes:
-        matches: by optimal one-to-one assignment, onsets and boundaries separately.
+        matches: by optimal one-to-one assignment, each group of events with onsets and with boundaries separately.
         sightings: one per event, in the order given.
         groups: one per group of events.
         unmatched_events: names of events that no landmark was assigned to.
@@ -116,16 +116,18 @@ def compare(
     copies = _copies(stages, trajectory, series or {})
     sightings = tuple(_sighting(event, boundaries, onsets, copies, tolerance) for event in events)
     placed = [e for e, s in zip(events, sightings, strict=True) if e.step > 0 and not s.same_signal]
+    by_group = {group: [event for event in placed if event.group == group] for group, _ in names}
     matched = [
         (match, dated)
         for kind, landmarks in (("onset", onsets), ("boundary", boundaries))
-        for match, dated in match_events(kind, landmarks, placed, trajectory, tolerance, rng)
+        for happened in by_group.values()
+        for match, dated in match_events(kind, landmarks, happened, trajectory, tolerance, rng)
     ]
     found = {(match.group, match.event) for match, _ in matched}
     used = {dated.boundary for _, dated in matched}
     low, high = _span(stages)
     kind, tested = ("onset", onsets) if onsets else ("boundary", boundaries)
-    dates = {group: np.log10([e.step for e in placed if e.group == group]) for group, _ in names}
+    dates = {group: np.log10([event.step for event in happened]) for group, happened in by_group.items()}
     chance = share_near(positions([*boundaries, *onsets]), low, high, tolerance)
     return Comparison(
         matches=tuple(match for match, _ in matched),

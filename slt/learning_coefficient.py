@@ -33,7 +33,13 @@ def wbic(n_samples: int, loss: float, llc: float) -> float:
 
 
 def estimates_from_traces(
-    steps: Sequence[float], excess_loss_KCD: ArrayLike, loss_K: ArrayLike, n_beta: float, *, burn_in: int
+    steps: Sequence[float],
+    excess_loss_KCD: ArrayLike,
+    loss_K: ArrayLike,
+    n_beta: float,
+    *,
+    burn_in: int,
+    reference: str = "labels",
 ) -> list[Estimate]:
     """The estimate at each checkpoint, with its standard error and verdict; nothing is clipped or dropped.
 
@@ -46,6 +52,8 @@ def estimates_from_traces(
         loss_K: (K,) loss of each checkpoint over the whole data, nats per sample.
         n_beta: inverse temperature times sample size, the one that the chains were drawn with.
         burn_in: B, draws left out of the mean.
+        reference: "labels" if `loss_K` is the loss that was sampled; "self" if that was the distance from the
+            checkpoint's own outputs, which has no common level that chains could be saturated at.
 
     Raises:
         JobError: no draw is left after the burn-in, or the shapes do not fit together.
@@ -59,7 +67,7 @@ def estimates_from_traces(
     survived = np.isfinite(excess).all(axis=2, keepdims=True)
     kept = np.where(survived, excess[:, :, burn_in:], np.nan)
     estimates = [_estimate(float(step), kept[k], float(loss[k]), n_beta) for k, step in enumerate(steps)]
-    return with_saturation(estimates, n_beta)
+    return with_saturation(estimates, n_beta) if reference == "labels" else estimates
 
 
 def _estimate(step: float, excess_loss_CD: Floats, loss: float, n_beta: float) -> Estimate:

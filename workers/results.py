@@ -63,6 +63,7 @@ def read_units(plan: Plan, folder: JobFolder) -> Tables:
         [result.loss for result in results],
         sampler.n_beta,
         burn_in=sampler.burn_in,
+        reference=sampler.reference,
     )
     failures = tuple(
         (checkpoint, entry)

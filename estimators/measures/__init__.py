@@ -9,6 +9,7 @@ import copy
 import difflib
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from estimators.measures.losses import gradient_norm, loss
@@ -56,5 +57,6 @@ def evaluate(names: Sequence[str], problem: Problem, weights: Mapping[str, Tenso
     values: dict[str, float] = {}
     for name in names:
         measure = problem.measures.get(name) or MEASURES[name]
-        values |= measure(problem, model)
+        with torch.no_grad():  # a measure that needs gradients turns them on itself
+            values |= measure(problem, model)
     return values

@@ -15,8 +15,7 @@ CHUNK = 512
 
 def loss(problem: Problem, model: nn.Module) -> Mapping[str, float]:
     """`loss`: L_n(w), nats per example."""
-    with torch.no_grad():
-        terms = [problem.loss(model, batch).double() for batch in _chunks(problem)]
+    terms = [problem.loss(model, batch).double() for batch in _chunks(problem)]
     return {"loss": float(torch.cat(terms).mean())}
 
 
@@ -26,7 +25,9 @@ def gradient_norm(problem: Problem, model: nn.Module) -> Mapping[str, float]:
     totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
     n = 0
     for batch in _chunks(problem):
-        gradients = torch.autograd.grad(problem.loss(model, batch).sum(), parameters, materialize_grads=True)
+        with torch.enable_grad():
+            total_loss = problem.loss(model, batch).sum()
+        gradients = torch.autograd.grad(total_loss, parameters, materialize_grads=True)
         for total, gradient in zip(totals, gradients, strict=True):
             total += gradient
         n += len(batch[0])
