@@ -287,25 +287,6 @@ def test_weights_with_a_nan_are_refused() -> None:
         sample_group(regression(), [state], config())
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"step_size": 0.0}, "step_size is 0.0; it must be above 0"),
-        ({"step_size": float("nan")}, "step_size is nan"),
-        ({"n_beta": -1.0}, "n_beta is -1.0"),
-        ({"chains": 0}, "chains is 0"),
-        ({"draws": 2.5}, "draws is 2.5"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"engine": "batch"}, "did you mean 'batched'"),
-        ({"kernel": "sgdl"}, "did you mean 'sgld'"),
-        ({"dtype": "float16"}, "choose float32 or float64"),
-    ],
-)
-def test_impossible_settings_are_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(JobError, match=message):
-        config(**changes)
-
-
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(JobError, match=r"sampler\.device is 'abacus'"):
         sample_group(regression(), weights(3), config(device="abacus"))
