@@ -170,12 +170,14 @@ def _against(ours: Scores, peers: Sequence[Scores], plan: Plan) -> list[Row]:
     answers = [*plan.smooth, *plan.ramps, *plan.jumps]
     best = max(peers, key=lambda peer: peer.f1(answers).value)
     lead = ours.f1(answers).value - best.f1(answers).value
-    compared = [Row(f"F1, smooth, ramps and jumps, lead over {best.chosen.method.name}", Figure(lead), fine, least=0.0)]
+    compared = [
+        Row(f"F1, smooth, ramps and jumps: ahead of {best.chosen.method.name} by", Figure(lead), fine, least=0.0)
+    ]
     for name, specs in plan.noise.items():
         noise = plan.for_peers(specs)
         best = min(peers, key=lambda peer: peer.false_alarms(noise).value)
         lead = best.false_alarms(noise).value - ours.false_alarms(noise).value
-        what = f"false alarms on {name} nulls, fewer than {best.chosen.method.name}"
+        what = f"false alarms, nulls, {name}: fewer than {best.chosen.method.name} by"
         compared.append(Row(what, Figure(lead), percent, least=0.0))
     return compared
 
