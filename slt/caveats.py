@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.curves import Curve
-from slt.noise import local_noise
+from slt.noise import lasting_noise, local_noise
 from slt.trajectory import Trajectory
 
 Floats = NDArray[np.float64]
@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 SAME_SIGNAL = 0.99
 NEARBY = 0.15  # decades
 FEWEST_NEARBY = 5
-AUTOCORRELATION = 0.3
+AUTOCORRELATION = 0.3  # seldom reached where there are no replicates: the fit then takes lasting noise for signal
+LASTING = 1.4  # ratio that one curve of white noise in ten does not reach, and nine of ten of AR(1) 0.5 exceed
 CHAIN_ERROR = 0.1  # of the smaller change on the two sides of a boundary
 NEAR_END = 0.1  # decades
 RANGE_IN_NOISE = 10.0
@@ -55,12 +56,20 @@ def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Ite
     missing = len(trajectory) - len(trajectory.finite())
     if missing:
         yield f"{missing} of {len(trajectory)} checkpoints have no finite value and were left out"
-    noise = float(np.median(local_noise(curve.x_T, curve.y_T)))
+    noise_T = local_noise(curve.x_T, curve.y_T)
+    noise = float(np.median(noise_T))
     if np.ptp(curve.y_T) < RANGE_IN_NOISE * noise:
         yield (
             f"the curve's range is {np.ptp(curve.y_T) / noise:.1f} times its noise, below {RANGE_IN_NOISE:g}: "
             "only its largest changes can be told from noise"
         )
+    if curve.chains_TC is not None:
+        ratio = float(np.median(lasting_noise(curve.x_T, curve.chains_TC) / noise_T))
+        if ratio > LASTING:
+            yield (
+                f"the chains' noise lasts over several checkpoints ({ratio:.1f} times what single checkpoints show): "
+                "boundaries were held against the larger noise"
+            )
     residual = curve.y_T - fitted_T
     if (residual**2).sum() > 0:
         correlation = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())

@@ -42,7 +42,7 @@ def local_noise(x_T: Floats, y_BT: Floats) -> Floats:
     variance = LOCAL_SHARE * nearby**2 + (1 - LOCAL_SHARE) * np.minimum(overall, 3 * nearby) ** 2
     ends = [(0, 0)] * (y_BT.ndim - 1) + [(ORDER // 2, ORDER - ORDER // 2)]
     smooth = _windows(np.pad(variance, ends, mode="edge"), MEAN_POINTS).mean(axis=-1)
-    return SAFETY * np.maximum(np.sqrt(smooth), FLOOR * np.ptp(y_BT, axis=-1, keepdims=True))
+    return np.asarray(SAFETY * np.maximum(np.sqrt(smooth), FLOOR * np.ptp(y_BT, axis=-1, keepdims=True)))
 
 
 def lasting_noise(x_T: Floats, chains_TC: Floats) -> Floats:

@@ -5,13 +5,14 @@ Legend of shapes: D draws, G grid cells, K minima of a draw (padded), M minima o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+_Number = TypeVar("_Number", bound=np.generic)
 
 DIP = 0.6  # |slope| must fall to this share of the lower of the two bursts
 BURST = 0.01  # each burst must hold this share of the total variation
@@ -104,7 +105,7 @@ def _merge(
     left, right = high[rows, at], high[rows, after]
     high[rows, after] = np.where(speed_DG[rows, left] > speed_DG[rows, right], left, right)
 
-    def without(table: NDArray[np.generic]) -> NDArray[np.generic]:
+    def without(table: NDArray[_Number]) -> NDArray[_Number]:
         column = np.arange(table.shape[1])
         moved = np.minimum(column + (active[:, None] & (column >= worst[:, None])), table.shape[1] - 1)
         return np.take_along_axis(table, moved, axis=1)

@@ -190,14 +190,15 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """The posterior mean at the points, and D drawn slopes in the cells of a uniform grid: as they are, and windowed."""
+    """The posterior mean at the points, and D drawn slopes in the cells of a uniform grid: sharp, and windowed."""
 
     fitted_T: Floats
     sharp_DG: Floats
     smooth_DG: Floats
     edges_G1: Floats
 
-    def middle(self, cell: Floats) -> Floats:
+    def middle(self, cell: Floats | Ints) -> Floats:
+        """Positions of (possibly fractional) cells' middles."""
         return np.interp(cell + 0.5, np.arange(len(self.edges_G1)), self.edges_G1)
 
     def onset(self, draw_M: Ints, from_M: Ints, until_M: Ints, curve: Curve) -> Floats:
@@ -274,7 +275,8 @@ def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
     blur = max(drawn.edges_G1[1] - drawn.edges_G1[0], 0.5 * (curve.x_T[right] - curve.x_T[right - 1]))
     first, last = curve.x_T[0], curve.x_T[-1]
     ends = curve.step(np.clip(np.array([median, low - blur, high + blur]), first, last))
-    return Landmark(*(float(step) for step in ends), probability=len(present) / len(position_D))
+    step, low, high = (float(end) for end in ends)
+    return Landmark(step, low, high, len(present) / len(position_D))
 
 
 def _stages_between(curve: Curve, drawn: _Draws, boundaries: tuple[Boundary, ...]) -> tuple[Stage, ...]:

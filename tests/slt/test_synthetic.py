@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_boundaries_are_slow_and_onsets_are_at_half_speed(seed: int) -> None:
     curve = smooth_steps(CLEAN, seed=seed)
     x, fast = speed(curve)
     edges = np.log10([curve.trajectory.steps[0], *curve.boundaries, curve.trajectory.steps[-1]])
-    burst = [fast[(x >= a) & (x < b)].max() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    burst = [fast[(x >= a) & (x < b)].max() for a, b in pairwise(edges)]
     for k, (boundary, onset) in enumerate(zip(np.log10(curve.boundaries), np.log10(curve.onsets), strict=True)):
         assert np.interp(boundary, x, fast) < 0.6 * min(burst[k], burst[k + 1])
         assert np.interp(onset, x, fast) == pytest.approx(0.5 * burst[k + 1], rel=0.02)
