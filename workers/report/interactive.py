@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from slt.trajectory import Floats
-from workers.report.drawing import Drawing, Mark, Onset, finite_runs
+from workers.report.drawing import Drawing, Mark, Onset, Panel, finite_runs
 from workers.report.palette import CHAIN, CURVE, EVENT, FLAG, GREY, GRID, INK, MEASURE, ONSET, STAGE
 from workers.report.words import number, step_text
 
@@ -56,10 +56,17 @@ def _layout(drawing: Drawing) -> dict[str, Any]:
         "shapes": [*_landmark_shapes(drawing), *_ribbon_shapes(drawing)],
     }
     for i, panel in enumerate(drawing.panels):
-        scale = {"type": "log", "dtick": 1, "exponentformat": "power"} if panel.log else {"nticks": 4}
+        scale = _log_ticks(panel) if panel.log else {"nticks": 4}
         layout[f"yaxis{4 + i}"] = {**_y_axis(), **scale, "domain": domains[3 + i]}
     layout["annotations"] = [*_labels(drawing), *_panel_titles(drawing)]
     return layout
+
+
+def _log_ticks(panel: Panel) -> dict[str, Any]:
+    """A logarithmic axis with three or four labels, however many decades a low panel spans."""
+    known = panel.values[np.isfinite(panel.values)]
+    decades = float(np.log10(known.max() / known.min()))
+    return {"type": "log", "dtick": max(1, int(np.ceil(decades / 4))), "exponentformat": "power"}
 
 
 def _labels(drawing: Drawing) -> list[dict[str, Any]]:
