@@ -24,6 +24,7 @@ LOCAL_SHARE = 0.8
 FLOOR = 1e-4  # of the curve's range: published tables carry about four digits
 SAFETY = 1.2  # differences see only the roughest part of the noise
 BLOCK = 3  # checkpoints over which lasting noise is averaged
+LONGER = 1.35  # noise that lasts comes to more in the long run than blocks show (AR(1) 0.5: 1.5 times)
 
 
 def local_noise(x_T: Floats, y_BT: Floats) -> Floats:
@@ -67,6 +68,17 @@ def lasting_noise(x_T: Floats, chains_TC: Floats) -> Floats:
     typical = np.median(near.reshape(len(near), -1), axis=-1)
     middle = x_N[ORDER // 2 : ORDER // 2 + len(typical)]
     return np.asarray(SAFETY * np.interp(x_T, middle, typical))
+
+
+def curve_noise(x_T: Floats, y_BT: Floats, chains_TC: Floats | None) -> Floats:
+    """The noise to hold boundaries against: local, or lasting where chains show that it lasts.
+
+    Without chains, noise that lasts cannot be told from signal.
+    """
+    local_BT = local_noise(x_T, y_BT)
+    if chains_TC is None:
+        return local_BT
+    return np.maximum(local_BT, LONGER * lasting_noise(x_T, chains_TC))
 
 
 def differences(x_T: Floats, y_BT: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 A segment of at least three points is `y = m + b (x - xbar) + N(0, s^2)` with `m ~ N(0, R^2)` and
 `b ~ N(0, tau^2)`, independent of the other segments; each gap between points holds a knot with
-probability 4/T. Recursions of Fearnhead, "Exact and efficient Bayesian inference for multiple
+probability 8/T. Recursions of Fearnhead, "Exact and efficient Bayesian inference for multiple
 changepoint problems", Statistics and Computing 16 (2006), in log space, O(T^2).
 
 Legend of shapes: B curves, T points, D draws, S segments of all draws one after the other.
@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 SHORTEST = 3
-KNOTS_EXPECTED = 4.0
-STEEPEST = 10.0  # prior sd of the slope, in ranges of y per range of x
+KNOTS_EXPECTED = 8.0
+STEEPEST = 5.0  # prior sd of the slope, in ranges of y per range of x
 
 
 class SegmentSums(NamedTuple):
@@ -49,7 +49,7 @@ class PartitionPosterior:
         x_T: strictly increasing positions.
         y_BT: curves; they are centred here.
         noise_BT: standard deviation of each point's noise.
-        knot_probability: prior probability of a knot in each gap; default 4/T, at most one half.
+        knot_probability: prior probability of a knot in each gap; default 8/T, at most one half.
 
     Attributes:
         log_evidence_B: log of p(y) summed over all partitions (prior weights not normalised for the

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from slt.caveats import warnings_about
 from slt.clusters import by_draw, clusters
 from slt.curves import Curve, curve_of
-from slt.noise import lasting_noise, local_noise
+from slt.noise import curve_noise
 from slt.partitions import PartitionPosterior
 from slt.persistence import burst_onsets, persistent_minima
 from slt.slopes import draw_lines, hann, on_grid
@@ -211,10 +211,7 @@ class _Draws:
 def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
     y_BT = curve.resampled(RESAMPLES, rng)
     per_curve = max(1, draws // len(y_BT))
-    noise_BT = local_noise(curve.x_T, y_BT)
-    if curve.chains_TC is not None:
-        noise_BT = np.maximum(noise_BT, lasting_noise(curve.x_T, curve.chains_TC))
-    posterior = PartitionPosterior(curve.x_T, y_BT, noise_BT)
+    posterior = PartitionPosterior(curve.x_T, y_BT, curve_noise(curve.x_T, y_BT, curve.chains_TC))
     value_DT, slope_DI = draw_lines(posterior, posterior.draw(rng, per_curve), per_curve, rng)
     # a resampled curve is off by its chains' offsets: its residuals are its own
     fitted_T = curve.y_T + (value_DT.reshape(len(y_BT), per_curve, -1).mean(axis=1) - y_BT).mean(axis=0)
