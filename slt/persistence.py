@@ -128,12 +128,19 @@ def _describe(speed_DG: Floats, low: Ints, high: Ints, count_D: Ints) -> Minima:
     return Minima(draw, cell, 0.5 * (left + right), before, after, until)
 
 
-def burst_onsets(sharp_DG: Floats, smooth_DG: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Ints:
-    """(M,) first cell in from..until-1 where the sharp |slope| reaches half of the smooth one's maximum there.
-
-    The maximum is the smooth one's, or a single noisy gap would be taken for the burst.
-    """
-    index = np.arange(sharp_DG.shape[1])
+def burst_maxima(speed_DG: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Floats:
+    """(M,) the greatest |slope| in the cells from..until-1 of each burst's draw."""
+    index = np.arange(speed_DG.shape[1])
     inside = (index >= from_M[:, None]) & (index < until_M[:, None])
-    greatest = np.where(inside, smooth_DG[draw_M], 0.0).max(axis=1, initial=0.0)
-    return np.asarray((inside & (sharp_DG[draw_M] >= ONSET * greatest[:, None])).argmax(axis=1))
+    return np.asarray(np.where(inside, speed_DG[draw_M], 0.0).max(axis=1, initial=0.0))
+
+
+def burst_onsets(speed_DI: Floats, greatest_M: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Ints:
+    """(M,) first of the gaps from..until-1 in which |slope| reaches half of a burst's greatest; `from_M` if none does.
+
+    The greatest is that of the windowed slope, or a single noisy gap would be taken for the burst.
+    """
+    index = np.arange(speed_DI.shape[1])
+    reached = (index >= from_M[:, None]) & (index < until_M[:, None])
+    reached &= speed_DI[draw_M] >= ONSET * greatest_M[:, None]
+    return np.where(reached.any(axis=1), reached.argmax(axis=1), from_M)

@@ -19,7 +19,7 @@ from slt.clusters import by_draw, clusters
 from slt.curves import Curve, curve_of
 from slt.noise import curve_noise
 from slt.partitions import PartitionPosterior
-from slt.persistence import burst_onsets, persistent_minima
+from slt.persistence import burst_maxima, burst_onsets, persistent_minima
 from slt.slopes import draw_lines, hann, on_grid
 from slt.trajectory import Trajectory
 
@@ -174,7 +174,7 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
     boundaries = tuple(boundary for boundary, _, _ in sure)
     first_onset, first_onset_draws = _first_onset(curve, drawn)
     stages = _stages_between(curve, drawn, boundaries)
-    count = len(drawn.sharp_DG)
+    count = len(drawn.smooth_DG)
     return Stages(
         boundaries=boundaries,
         tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < FIRST_CLASS),
@@ -190,10 +190,10 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """The posterior mean at the points, and D drawn slopes in the cells of a uniform grid: sharp, and windowed."""
+    """The posterior mean at the points, and D drawn slopes: in the gaps between points, and windowed on a grid."""
 
     fitted_T: Floats
-    sharp_DG: Floats
+    slope_DI: Floats
     smooth_DG: Floats
     edges_G1: Floats
 
@@ -203,9 +203,11 @@ class _Draws:
 
     def onset(self, draw_M: Ints, from_M: Ints, until_M: Ints, curve: Curve) -> Floats:
         """The middle of the gap between checkpoints in which the bursts begin: where in the gap, nobody saw."""
-        cell = burst_onsets(np.abs(self.sharp_DG), np.abs(self.smooth_DG), draw_M, from_M, until_M)
-        right = np.clip(np.searchsorted(curve.x_T, self.middle(cell)), 1, len(curve.x_T) - 1)
-        return np.asarray(0.5 * (curve.x_T[right] + curve.x_T[right - 1]))
+        greatest_M = burst_maxima(np.abs(self.smooth_DG), draw_M, from_M, until_M)
+        middle_I = 0.5 * (curve.x_T[1:] + curve.x_T[:-1])
+        first_M, stop_M = (np.searchsorted(middle_I, self.edges_G1[cell]) for cell in (from_M, until_M))
+        first_M = np.minimum(first_M, len(middle_I) - 1)
+        return np.asarray(middle_I[burst_onsets(np.abs(self.slope_DI), greatest_M, draw_M, first_M, stop_M)])
 
 
 def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
@@ -216,8 +218,8 @@ def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
     # a resampled curve is off by its chains' offsets: its residuals are its own
     fitted_T = curve.y_T + (value_DT.reshape(len(y_BT), per_curve, -1).mean(axis=1) - y_BT).mean(axis=0)
     edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
-    sharp_DG = on_grid(curve.x_T, slope_DI, edges)
-    return _Draws(fitted_T, sharp_DG, hann(sharp_DG, edges[1] - edges[0], WINDOW), edges)
+    smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
+    return _Draws(fitted_T, slope_DI, smooth_DG, edges)
 
 
 def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Floats]]:
@@ -245,7 +247,7 @@ def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Flo
 
 def _first_onset(curve: Curve, drawn: _Draws) -> tuple[Landmark | None, Floats]:
     """The onset of the first burst, where the curve does not start in the midst of it."""
-    count = len(drawn.sharp_DG)
+    count = len(drawn.smooth_DG)
     minima = persistent_minima(np.abs(drawn.smooth_DG))
     until_D = np.full(count, CELLS)
     np.minimum.at(until_D, minima.draw_M, minima.cell_M)

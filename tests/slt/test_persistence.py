@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slt.persistence import DIP, burst_onsets, persistent_minima
+from slt.persistence import DIP, burst_maxima, burst_onsets, persistent_minima
 
 X = np.linspace(0, 1, 300)
 
@@ -72,5 +72,15 @@ def test_speed_has_no_unit() -> None:
 
 def test_a_burst_begins_at_about_half_of_its_speed() -> None:
     speed = np.clip(X - 0.3, 0, 0.2)[None]  # half of its greatest value at 0.4
-    cell = burst_onsets(speed, speed, np.array([0]), np.array([10]), np.array([300]))
+    whole = np.array([0]), np.array([10]), np.array([300])
+    cell = burst_onsets(speed, burst_maxima(speed, *whole), *whole)
     assert pytest.approx(0.4, abs=0.015) == X[cell[0]]
+
+
+def test_a_burst_is_looked_for_in_its_own_cells_only() -> None:
+    speed = bumps((5, 0.1, 0.02), (1, 0.6, 0.05), (9, 0.9, 0.02))
+    middle = np.array([0]), np.array([90]), np.array([230])
+    greatest = burst_maxima(speed, *middle)
+    assert greatest == pytest.approx([1.0], abs=1e-3)
+    assert 150 < burst_onsets(speed, greatest, *middle)[0] < 175
+    assert burst_onsets(speed, np.array([100.0]), *middle).tolist() == [90]
