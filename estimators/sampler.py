@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from estimators.kernels import KERNELS
+from estimators.kernels import FULL_BATCH, KERNELS
 from slt.errors import JobError
 
 Floats = NDArray[np.float64]
@@ -84,6 +84,12 @@ class SamplerConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
                 raise JobError(f"sampler.{name} is {value!r}; it must be a whole number, {minimum} or more")
 
+        if self.kernel in FULL_BATCH and self.batch_size is not None:
+            raise JobError(
+                f"sampler.kernel '{self.kernel}' compares losses on the full batch but sampler.batch_size is "
+                f"{self.batch_size}; set batch_size to null"
+            )
+
     @property
     def torch_dtype(self) -> torch.dtype:
         """The precision as torch names it."""
@@ -120,6 +126,8 @@ class Traces:
         n_beta: as sampled.
         burn_in: draws at the start of each trace that do not enter the estimate.
         distance_KC: (K, C) root mean square over draws after burn-in of |w - w*|.
+        acceptance_KC: (K, C) mean probability over draws after burn-in of accepting a proposal; None for kernels
+            that accept all.
         seconds: wall time of the group.
         engine: "batched" or "sequential".
     """
@@ -131,6 +139,7 @@ class Traces:
     distance_KC: Floats
     seconds: float
     engine: str
+    acceptance_KC: Floats | None = None
 
 
 def _nearest(value: object, choices: tuple[str, ...]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
 from estimators.engines import batched
 from estimators.engines.memory import BATCHED_LIMIT, chain_bytes
 from estimators.group import Group
+from estimators.kernels import KERNELS
 from estimators.progress import Progress
 from estimators.sampler import SamplerConfig, Traces
-from slt.errors import ProblemError
+from slt.errors import JobError, ProblemError
 
 
 def choose(group: Group, config: SamplerConfig) -> str:
@@ -34,9 +37,28 @@ def choose(group: Group, config: SamplerConfig) -> str:
 
 
 def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
-    """Sample the group on the engine that `choose` names."""
+    """Sample the group on the engine that `choose` names.
+
+    Raises:
+        ProblemError: as `choose`.
+        JobError: the device's memory holds not even one chain, or with "batched" one checkpoint's chains.
+    """
+    kernel = KERNELS[config.kernel](config.step_size, config.n_beta, config.localization)
     if choose(group, config) == "batched":
-        return batched.sample(group, config, progress)
+        try:
+            return batched.sample(group, config, kernel, progress)
+        except torch.OutOfMemoryError:
+            if config.engine == "batched":
+                raise _no_room(f"the {config.chains} chains of a checkpoint", "use sampler.engine auto") from None
+        if group.centers.is_cuda:
+            torch.cuda.empty_cache()
     from estimators.engines import sequential  # devinterp takes seconds to import
 
-    return sequential.sample(group, config, progress)
+    try:
+        return sequential.sample(group, config, kernel, progress)
+    except torch.OutOfMemoryError:
+        raise _no_room("one chain", "lower sampler.batch_size") from None
+
+
+def _no_room(what: str, remedy: str) -> JobError:
+    return JobError(f"the memory of the device does not hold {what}; {remedy}, or use another device")

@@ -17,8 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from estimators.engines.batches import Batches
 from estimators.engines.memory import checkpoints_at_once
+from estimators.engines.tally import Record, Tally, traces
 from estimators.group import Group
-from estimators.kernels import KERNELS
+from estimators.kernels import Kernel
 from estimators.progress import Progress
 from estimators.sampler import SamplerConfig, Traces
 from estimators.seeds import NoiseStream
@@ -26,31 +27,34 @@ from estimators.seeds import NoiseStream
 LossOf = Callable[[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 
 
-def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
-    """Sample every chain of the group, as many checkpoints at once as fit in memory."""
+def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progress) -> Traces:
+    """Sample every chain of the group, as many checkpoints at once as fit in memory.
+
+    Raises:
+        torch.OutOfMemoryError: not even the chains of one checkpoint fit.
+    """
     start = time.perf_counter()
     count, draws = len(group.centers), config.burn_in + config.draws
     size = checkpoints_at_once(group, config.chains)
-    excess, distance = [], []
-    for first in range(0, count, size):
+    records: list[Record] = []
+    first = 0
+    while first < count:
         chunk = slice(first, min(first + size, count))
 
         def report(done: int, chunk: slice = chunk) -> None:
             progress(chunk.start * draws + (chunk.stop - chunk.start) * done, count * draws, "draws")
 
-        with _plain_operations():
-            excess_KCT, distance_KC = _sample_chunk(group, config, chunk, report)
-        excess.append(excess_KCT)
-        distance.append(distance_KC)
-    return Traces(
-        excess_loss_KCD=torch.cat(excess).double().cpu().numpy(),
-        loss_K=group.loss.cpu().numpy(),
-        n_beta=config.n_beta,
-        burn_in=config.burn_in,
-        distance_KC=torch.cat(distance).double().cpu().numpy(),
-        seconds=time.perf_counter() - start,
-        engine="batched",
-    )
+        try:
+            with plain_operations():
+                records.append(_sample_chunk(group, config, kernel, chunk, report))
+            first = chunk.stop
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = min(size, count) // 2
+        if group.centers.is_cuda and first < chunk.stop:  # after the error is gone, and what it held with it
+            torch.cuda.empty_cache()
+    return traces(group, config, records, start, "batched")
 
 
 def batched_losses(group: Group, chunk: slice) -> LossOf:
@@ -85,7 +89,7 @@ def obstacle(group: Group, config: SamplerConfig) -> str | None:
     batch = Batches(group, config.seed, slice(0, 1), range(2)).next()
     position = group.centers[:1].unsqueeze(1).repeat(1, 2, 1).requires_grad_()
     try:
-        with warnings.catch_warnings(), _plain_operations():
+        with warnings.catch_warnings(), plain_operations():
             warnings.filterwarnings("error", message=".*performance drop.*")  # an operation without a batching rule
             losses = batched_losses(group, slice(0, 1))(position, batch.data, batch.references)
             torch.autograd.grad(losses.sum(), position)
@@ -95,7 +99,7 @@ def obstacle(group: Group, config: SamplerConfig) -> str | None:
 
 
 @contextmanager
-def _plain_operations() -> Iterator[None]:
+def plain_operations() -> Iterator[None]:
     """Without the fused attention and transformer kernels, which have no batching rule."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -107,28 +111,24 @@ def _plain_operations() -> Iterator[None]:
 
 
 def _sample_chunk(
-    group: Group, config: SamplerConfig, chunk: slice, report: Callable[[int], None]
-) -> tuple[Tensor, Tensor]:
-    """Excess losses (K, C, T) and rms distances (K, C) of one chunk; nothing in the loop waits for the device."""
+    group: Group, config: SamplerConfig, kernel: Kernel, chunk: slice, report: Callable[[int], None]
+) -> Record:
+    """What the chains (K, C) of one chunk met; nothing in the loop waits for the device."""
     centers = group.centers[chunk].unsqueeze(1)
-    count, chains, total = len(centers), config.chains, config.burn_in + config.draws
+    count, chains, parameter_count = len(centers), config.chains, centers.shape[-1]
     losses_of = batched_losses(group, chunk)
     batches = Batches(group, config.seed, chunk, range(chains))
-    noise = NoiseStream(config.seed, range(chains), centers.shape[-1], centers.dtype, centers.device)
-    kernel = KERNELS[config.kernel](config.step_size, config.n_beta, config.localization)
+    noise = NoiseStream(config.seed, range(chains), parameter_count + kernel.extra_noise, centers.dtype, centers.device)
     state = kernel.init(centers.repeat(1, chains, 1).requires_grad_(), centers)
     mean = centers.new_full((count, chains, batches.size), 1.0 / batches.size)
-    excess = centers.new_empty((total, count, chains))
-    squared_distance = centers.new_zeros((count, chains))
-    looks = range(config.burn_in, total, max(1, config.draws // 16))
-    for draw in range(total):
+    tally = Tally(config, centers, (count, chains))
+    for index in range(config.burn_in + config.draws):
         for _ in range(config.steps_between_draws):
             batch = batches.next()
             losses = losses_of(state.position, batch.data, batch.references)
             (gradient,) = torch.autograd.grad(losses, state.position, mean)
-            state = kernel.update(state, gradient, noise.next())
-        torch.mean(losses.detach() - batch.center_losses, dim=-1, out=excess[draw])
-        if draw in looks:
-            squared_distance += (state.position.detach() - centers).square_().sum(dim=-1)
-        report(draw + 1)
-    return excess.permute(1, 2, 0), (squared_distance / len(looks)).sqrt()
+            excess_loss = torch.mean(losses.detach() - batch.center_losses, dim=-1)
+            state, draw = kernel.update(state, excess_loss, gradient, noise.next())
+        tally.add(index, draw)
+        report(index + 1)
+    return tally.record()

@@ -18,78 +18,108 @@ with warnings.catch_warnings():  # what devinterp's own dependencies warn of on 
     from devinterp.optim.sgmcmc import SGMCMC
 
 from estimators.engines.batches import Batches
+from estimators.engines.tally import Record, Tally, traces
 from estimators.group import Group
+from estimators.kernels import Draw, Kernel
 from estimators.progress import Progress
 from estimators.sampler import SamplerConfig, Traces
-from estimators.seeds import NOISE, chain_generator
+from estimators.seeds import NOISE, NoiseStream, chain_generator
+
+DEVINTERP = {"sgld": SGMCMC.sgld, "rmsprop_sgld": SGMCMC.rmsprop_sgld}
+"""The others run on our own kernels: devinterp has no MALA, and its SGNHT never moves its momentum."""
+
+Step = Callable[[Tensor, Tensor], Draw]
 
 
-def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
-    """Sample the group's chains one after the other, on the same batches as the batched engine."""
+def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progress) -> Traces:
+    """Sample the group's chains one after the other, on the same batches as the batched engine.
+
+    On devinterp's sampler of the configured name where there is one, else on `kernel`.
+    """
     start = time.perf_counter()
     count, draws = len(group.centers), config.burn_in + config.draws
-    excess = group.centers.new_empty((count, config.chains, draws))
-    distance = group.centers.new_empty((count, config.chains))
+    records: list[Record] = []
     for k in range(count):
         for chain in range(config.chains):
-            before = (k * config.chains + chain) * draws
 
-            def report(done: int, before: int = before) -> None:
+            def report(done: int, before: int = len(records) * draws) -> None:
                 progress(before + done, count * config.chains * draws, "draws")
 
-            excess[k, chain], distance[k, chain] = _sample_chain(group, config, k, chain, report)
-    return Traces(
-        excess_loss_KCD=excess.double().cpu().numpy(),
-        loss_K=group.loss.cpu().numpy(),
-        n_beta=config.n_beta,
-        burn_in=config.burn_in,
-        distance_KC=distance.double().cpu().numpy(),
-        seconds=time.perf_counter() - start,
-        engine="sequential",
-    )
+            records.append(_sample_chain(group, config, kernel, k, chain, report))
+    return traces(group, config, records, start, "sequential")
 
 
 def _sample_chain(
-    group: Group, config: SamplerConfig, k: int, chain: int, report: Callable[[int], None]
-) -> tuple[Tensor, Tensor]:
-    """Excess losses (T,) and the rms distance () of one chain."""
-    moving = load(group, k)
-    with warnings.catch_warnings():  # it warns that n_beta = 1 is unusual; here the user has asked for it
-        warnings.simplefilter("ignore")
-        optimizer = SGMCMC.sgld(moving, lr=config.step_size, nbeta=config.n_beta, localization=config.localization)
-    generator = chain_generator(config.seed, chain, NOISE, group.centers.device)
+    group: Group, config: SamplerConfig, kernel: Kernel, k: int, chain: int, report: Callable[[int], None]
+) -> Record:
+    """What one chain met."""
+    moving, position, gradient = _load(group, k)
+    step = (
+        _devinterp(config, moving, position, chain)
+        if config.kernel in DEVINTERP
+        else _own(group, config, kernel, position, k, chain)
+    )
     batches = Batches(group, config.seed, slice(k, k + 1), [chain])
-    total = config.burn_in + config.draws
-    excess = group.centers.new_empty(total)
-    squared_distance = group.centers.new_zeros(())
-    looks = range(config.burn_in, total, max(1, config.draws // 16))
-    for draw in range(total):
+    tally = Tally(config, group.centers[k], ())
+    for index in range(config.burn_in + config.draws):
         for _ in range(config.steps_between_draws):
             batch = batches.next()
             data, references = batch.data, tuple(reference[0] for reference in batch.references)
             if group.batch_size is not None:
                 data, references = tuple(t[0] for t in data), tuple(t[0] for t in references)
             losses = group.scored(data, references)
-            optimizer.zero_grad()
+            gradient.zero_()
             losses.mean().backward()
-            optimizer.step(noise_generator=generator)
-        excess[draw] = (losses.detach() - batch.center_losses[0, 0]).mean()
-        if draw in looks:
-            position = torch.cat([parameter.detach().reshape(-1) for parameter in moving])
-            squared_distance += (position - group.centers[k]).square().sum()
-        report(draw + 1)
-    return excess, (squared_distance / len(looks)).sqrt()
+            draw = step((losses.detach() - batch.center_losses[0, 0]).mean(), gradient)
+        tally.add(index, draw)
+        report(index + 1)
+    return tally.record()
 
 
-def load(group: Group, k: int) -> list[Parameter]:
-    """Copy checkpoint k into the group's model; the parameters that move, in the order of `centers`."""
+def _devinterp(config: SamplerConfig, moving: list[Parameter], position: Tensor, chain: int) -> Step:
+    """One step of devinterp's sampler, which finds gradients at the parameters."""
+    with warnings.catch_warnings():  # it warns that n_beta = 1 is unusual; here the user has asked for it
+        warnings.simplefilter("ignore")
+        optimizer = DEVINTERP[config.kernel](
+            moving, lr=config.step_size, nbeta=config.n_beta, localization=config.localization
+        )
+    generator = chain_generator(config.seed, chain, NOISE, position.device)
+
+    def step(excess_loss: Tensor, gradient: Tensor) -> Draw:
+        optimizer.step(noise_generator=generator)
+        return Draw(position, excess_loss)
+
+    return step
+
+
+def _own(group: Group, config: SamplerConfig, kernel: Kernel, position: Tensor, k: int, chain: int) -> Step:
+    """One step of our own kernel, with the noise of the batched engine."""
+    noise = NoiseStream(config.seed, [chain], len(position) + kernel.extra_noise, position.dtype, position.device)
+    state = kernel.init(position, group.centers[k])
+
+    def step(excess_loss: Tensor, gradient: Tensor) -> Draw:
+        nonlocal state
+        state, draw = kernel.update(state, excess_loss, gradient, noise.next()[0])
+        return draw
+
+    return step
+
+
+def _load(group: Group, k: int) -> tuple[list[Parameter], Tensor, Tensor]:
+    """Copy checkpoint k into the group's model.
+
+    Returns:
+        The parameters that move, in the order of `centers`; all their values (P,), and all their gradients
+        (P,), of which the parameters' own are views: moving one moves the other.
+    """
     model = group.scored.model
     with torch.no_grad():
         for name, value in group.fixed.items():
             (dict(model.named_buffers()) | dict(model.named_parameters()))[name].copy_(value[k]).requires_grad_(False)
-        moving = [model.get_parameter(name) for name in group.names]
-        start = 0
-        for parameter in moving:
-            parameter.copy_(group.centers[k, start : start + parameter.numel()].view_as(parameter))
-            start += parameter.numel()
-    return moving
+    moving = [model.get_parameter(name) for name in group.names]
+    position = group.centers[k].clone()
+    gradient = torch.zeros_like(position)
+    views = zip(group.parameters(position).values(), group.parameters(gradient).values(), strict=True)
+    for parameter, (values, slope) in zip(moving, views, strict=True):
+        parameter.data, parameter.grad = values, slope
+    return moving, position, gradient

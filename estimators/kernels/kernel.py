@@ -1,4 +1,9 @@
-"""What the engines ask of a sampler."""
+"""What the engines ask of a sampler.
+
+An engine evaluates the batch's loss and gradient once per step, where the state's `position` points, and
+hands both to `update`. For most samplers that is where the chain stands; for one that may refuse a move it
+is where it proposes to go.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,31 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 
+class Draw(NamedTuple):
+    """Where a chain stands after a step.
+
+    Attributes:
+        position: (..., P); a sampler that moves in place has already taken the step that `loss` led to.
+        loss: (...) the excess loss of the draw.
+        acceptance: (...) probability with which the last proposal was accepted, NaN before the first;
+            None for a sampler that never refuses.
+    """
+
+    position: Tensor
+    loss: Tensor
+    acceptance: Tensor | None = None
+
+
 class Kernel(NamedTuple):
     """One sampling algorithm, with its settings bound.
 
     Attributes:
-        init: (position, center) -> state; the state has `position`, which `update` moves in place.
-        update: (state, gradient of the batch's mean loss, standard normal noise) -> state.
+        init: (position (..., P), center) -> state; `update` moves the state's `position` in place.
+        update: (state, excess loss L_B(w) - L_B(w*) at its position (...), gradient of L_B there (..., P),
+            standard normal noise) -> (state, Draw).
+        extra_noise: normal numbers per chain and step beyond one for each parameter.
     """
 
     init: Callable[[Tensor, Tensor], Any]
-    update: Callable[[Any, Tensor, Tensor], Any]
+    update: Callable[[Any, Tensor, Tensor, Tensor], tuple[Any, Draw]]
+    extra_noise: int = 0

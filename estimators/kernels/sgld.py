@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from estimators.kernels.kernel import Kernel
+from estimators.kernels.kernel import Draw, Kernel
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,16 @@ def init(position: Tensor, center: Tensor) -> SGLDState:
 
 
 @torch.no_grad()
-def update(state: SGLDState, gradient: Tensor, noise: Tensor, config: SGLDConfig) -> SGLDState:
+def update(
+    state: SGLDState, loss: Tensor, gradient: Tensor, noise: Tensor, config: SGLDConfig
+) -> tuple[SGLDState, Draw]:
     """One step, in place, along the gradient of the mean loss of a batch, with standard normal `noise`."""
     epsilon = config.step_size
     # -(epsilon/2) gamma (w - w*) is a linear interpolation towards w*; three passes over memory in all
     state.position.lerp_(state.center, 0.5 * epsilon * config.localization)
     state.position.add_(gradient, alpha=-0.5 * epsilon * config.n_beta)
     state.position.add_(noise, alpha=math.sqrt(epsilon))
-    return state
+    return state, Draw(state.position, loss)
 
 
 def build(step_size: float, n_beta: float, localization: float) -> Kernel:

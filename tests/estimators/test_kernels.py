@@ -26,7 +26,7 @@ def test_sgld_is_devinterps_to_rounding_when_given_the_same_noise(localization: 
         parameter.grad = gradient.clone()
         theirs.step(noise_generator=noise_of_theirs)
         noise = torch.normal(0.0, 1.0, (50,), generator=noise_of_ours)  # they draw float32 always
-        state = kernel.update(state, gradient, noise.to(dtype))
+        state, _ = kernel.update(state, torch.zeros((), dtype=dtype), gradient, noise.to(dtype))
 
     # a few roundings a step, of numbers of order 1
     tolerance = 100 * torch.finfo(dtype).eps
@@ -39,6 +39,6 @@ def test_sgld_without_noise_and_gradient_returns_to_the_center() -> None:
     kernel = sgld.build(0.1, 5.0, 4.0)
     state = kernel.init(torch.zeros(2), center)
     for _ in range(100):
-        state = kernel.update(state, torch.zeros(2), torch.zeros(2))
+        state, _ = kernel.update(state, torch.zeros(()), torch.zeros(2), torch.zeros(2))
     # the distance shrinks by 1 - 0.1 * 4 / 2 = 0.8 a step
     torch.testing.assert_close(state.position, center, rtol=0, atol=1e-6)
