@@ -267,13 +267,19 @@ def _first_onset(curve: Curve, drawn: _Draws) -> tuple[Landmark | None, Floats]:
 
 
 def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
-    """Median and 90 % interval, widened by what grid and checkpoints cannot resolve."""
+    """Median and 90 % interval, widened (errors add in squares) by what grid and checkpoints cannot resolve."""
     present = position_D[np.isfinite(position_D)]
     low, median, high = np.quantile(present, (0.05, 0.5, 0.95))
     right = int(np.clip(np.searchsorted(curve.x_T, median), 1, len(curve.x_T) - 1))
     blur = max(drawn.edges_G1[1] - drawn.edges_G1[0], 0.5 * (curve.x_T[right] - curve.x_T[right - 1]))
     first, last = curve.x_T[0], curve.x_T[-1]
-    ends = curve.step(np.clip(np.array([median, low - blur, high + blur]), first, last))
+    ends = curve.step(
+        np.clip(
+            np.array([median, median - np.hypot(median - low, blur), median + np.hypot(high - median, blur)]),
+            first,
+            last,
+        )
+    )
     step, low, high = (float(end) for end in ends)
     return Landmark(step, low, high, len(present) / len(position_D))
 
