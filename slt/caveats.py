@@ -53,9 +53,17 @@ def warnings_about(
 
 
 def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Iterator[str]:
-    missing = len(trajectory) - len(trajectory.finite())
-    if missing:
-        yield f"{missing} of {len(trajectory)} checkpoints have no finite value and were left out"
+    finite = np.isfinite(trajectory.llc)
+    if not finite.all():
+        yield f"{(~finite).sum()} of {len(trajectory)} checkpoints have no finite value and were left out"
+    if trajectory.llc_chains is not None:
+        chains = trajectory.llc_chains.shape[1]
+        silent = chains - int(np.isfinite(trajectory.llc_chains[finite]).all(axis=0).sum())
+        if silent:
+            yield (
+                f"{silent} of {chains} chains lack a value where the curve has one: they were not asked "
+                "how sure a boundary is"
+            )
     noise_T = local_noise(curve.x_T, curve.y_T)
     noise = float(np.median(noise_T))
     if np.ptp(curve.y_T) < RANGE_IN_NOISE * noise:

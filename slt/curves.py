@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 FEWEST_POINTS = 8
 MOST_POINTS = 300
 FEWEST_CHAINS = 4
+NARROWEST = 0.1  # decades; narrower than the window on the slope, a curve has one slope
+CLOSEST = 1e-12  # of the span; third differences divide by products of three gaps
+LARGEST = 1e100
 LINEAR_SPAN = 5.0  # a linear axis counts as this many decades, so that widths in decades mean something there
 
 
@@ -62,13 +65,15 @@ class Curve:
 def curve_of(trajectory: Trajectory, axis: str) -> Curve:
     """The finite checkpoints of a trajectory on their axis of time; step 0 has no logarithm and is left out.
 
+    A chain without a value at one of them says nothing about the others, and is left out whole.
+
     Raises:
-        TrajectoryError: unknown axis, or fewer than 8 checkpoints remain.
+        TrajectoryError: unknown axis, fewer than 8 checkpoints remain, they lie too close together for the axis,
+            or values are beyond what squares can hold.
     """
     if axis not in ("log", "linear"):
         raise TrajectoryError(f"axis '{axis}' is not one of: log, linear")
-    finite = trajectory.finite()
-    kept = finite.select(finite.steps > 0) if axis == "log" else finite
+    kept = trajectory.select(np.isfinite(trajectory.llc) & ((trajectory.steps > 0) | (axis == "linear")))
     if len(kept) < FEWEST_POINTS:
         raise TrajectoryError(
             f"{len(kept)} checkpoints with a finite value{' at a step above 0' if axis == 'log' else ''} "
@@ -80,11 +85,50 @@ def curve_of(trajectory: Trajectory, axis: str) -> Curve:
     else:
         origin, scale = float(kept.steps[0]), float(np.ptp(kept.steps)) / LINEAR_SPAN
         x_T = (kept.steps - origin) / scale
-    chains = kept.llc_chains
-    if chains is not None and chains.shape[1] < FEWEST_CHAINS:
-        chains = None
-    if len(x_T) <= MOST_POINTS:
-        return Curve(x_T, kept.llc, chains, axis, origin, scale)
+    chains = _complete_chains(kept)
+    _check_values(kept.llc, chains)
+    if len(x_T) > MOST_POINTS:
+        x_T, y_T, chains = _averaged(x_T, kept.llc, chains)
+    else:
+        y_T = kept.llc
+    _check_positions(x_T, kept.steps, axis)
+    return Curve(x_T, y_T, chains, axis, origin, scale)
+
+
+def _complete_chains(trajectory: Trajectory) -> Floats | None:
+    """(T, C') the chains with a value at every checkpoint of the trajectory; None if fewer than four."""
+    if trajectory.llc_chains is None:
+        return None
+    complete = trajectory.llc_chains[:, np.isfinite(trajectory.llc_chains).all(axis=0)]
+    return complete if complete.shape[1] >= FEWEST_CHAINS else None
+
+
+def _check_values(y_T: Floats, chains: Floats | None) -> None:
+    largest = max(float(np.abs(values).max()) for values in (y_T, chains) if values is not None)
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        raise TrajectoryError(
+            f"the curve's largest value is {largest:g} in size, which cannot be squared; "
+            f"scale the values to between {1 / LARGEST:g} and {LARGEST:g}"
+        )
+
+
+def _check_positions(x_T: Floats, steps: Floats, axis: str) -> None:
+    span = float(x_T[-1] - x_T[0])
+    if span < NARROWEST:
+        raise TrajectoryError(
+            f"steps {steps[0]:,.0f} to {steps[-1]:,.0f} span {span:.2g} decades, less than the {NARROWEST:g} "
+            "in which a logarithmic axis can show a stage; choose the linear axis"
+        )
+    closest = int(np.diff(x_T).argmin())
+    if x_T[closest + 1] - x_T[closest] < CLOSEST * span:
+        raise TrajectoryError(
+            f"two neighbouring checkpoints, after {np.searchsorted(x_T, x_T[closest])} others, lie so close together "
+            f"that they cannot be told apart on the {axis} axis; keep one of them"
+        )
+
+
+def _averaged(x_T: Floats, y_T: Floats, chains: Floats | None) -> tuple[Floats, Floats, Floats | None]:
+    """Means in 300 equal cells of the axis, empty ones left out."""
     edges = np.linspace(x_T[0], x_T[-1], MOST_POINTS + 1)[:-1]
     first = np.unique(np.searchsorted(x_T, edges))
     size = np.diff(np.append(first, len(x_T)))
@@ -92,5 +136,4 @@ def curve_of(trajectory: Trajectory, axis: str) -> Curve:
     def cell_means(values: Floats) -> Floats:
         return np.asarray(np.add.reduceat(values, first, axis=0) / size.reshape(-1, *[1] * (values.ndim - 1)))
 
-    chains = None if chains is None else cell_means(chains)
-    return Curve(cell_means(x_T), cell_means(kept.llc), chains, axis, origin, scale)
+    return cell_means(x_T), cell_means(y_T), None if chains is None else cell_means(chains)

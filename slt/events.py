@@ -198,7 +198,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise EventsError(f"{path} cannot be read as a CSV table: {error}") from None
     if not rows:
         raise EventsError(f"{path} is empty; it needs a header with the columns name, step")
-    header = [name.strip() for name in rows[0][1]]
+    header = [" ".join(name.split()) for name in rows[0][1]]
     for number, row in rows[1:]:
         if len(row) != len(header):
             raise EventsError(f"row {number} of {path} has {len(row)} fields but the header has {len(header)}")
@@ -206,7 +206,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _event(cells: dict[str, str], where: str) -> CircuitEvent:
-    name = cells["name"].strip()
+    name = " ".join(cells["name"].split())
     if not name:
         raise EventsError(f"{where} has no name")
     step, low, high = (_number(cells.get(column, ""), column, where) for column in ("step", "low", "high"))
@@ -224,7 +224,7 @@ def _number(cell: str, column: str, where: str) -> float | None:
     try:
         return float(cell)
     except ValueError:
-        raise EventsError(f"'{cell}' in column '{column}', {where}, is not a number") from None
+        raise EventsError(f"{cell!r} in column '{column}', {where}, is not a number") from None
 
 
 def _numbered(name: str, count: int) -> list[str]:

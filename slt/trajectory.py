@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.errors import TrajectoryError
+from slt.table import numbers, read_table
 
 Floats = NDArray[np.float64]
 
@@ -193,37 +194,36 @@ class Trajectory:
             TrajectoryError: no such file or column, text in a number column, a ragged row, steps that
                 are negative, duplicated or not increasing.
         """
-        header, rows = _read_rows(Path(path))
+        header, table = read_table(Path(path))
         for name in ("step", value):
             if name not in header:
                 raise TrajectoryError(
                     f"no column '{name}' in {path}; its columns are {', '.join(header)}. "
                     f"Rename a column, or name one with --value"
                 )
-        table = {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
-        def numbers(name: str) -> Floats | None:
-            return _numbers(table[name], name, path) if name in table else None
+        def optional(name: str) -> Floats | None:
+            return numbers(table[name], name, path) if name in table else None
 
         chain_names = [name for name in header if name.startswith(f"{value}_chain_")]
-        chains = [_numbers(table[name], name, path) for name in chain_names]
+        chains = [numbers(table[name], name, path) for name in chain_names]
         verdicts = None
         if {"verdict", "statistic", "sentence"} <= set(header):
             verdicts = tuple(
-                Verdict(_kind(kind, path), statistic, sentence)
+                Verdict(_kind(str(kind), path), statistic, str(sentence))
                 for kind, statistic, sentence in zip(
-                    table["verdict"], _numbers(table["statistic"], "statistic", path), table["sentence"], strict=True
+                    table["verdict"], numbers(table["statistic"], "statistic", path), table["sentence"], strict=True
                 )
             )
         return cls(
-            steps=_numbers(table["step"], "step", path),
-            llc=_numbers(table[value], value, path),
-            llc_std_error=numbers(f"{value}_std_error"),
+            steps=numbers(table["step"], "step", path),
+            llc=numbers(table[value], value, path),
+            llc_std_error=optional(f"{value}_std_error"),
             llc_chains=np.stack(chains, axis=1) if chains else None,
-            loss=numbers("loss"),
+            loss=optional("loss"),
             verdicts=verdicts,
-            rhat=numbers("rhat"),
-            ess=numbers("ess"),
+            rhat=optional("rhat"),
+            ess=optional("ess"),
             step_unit=step_unit,
         )
 
@@ -240,39 +240,6 @@ def _check_steps(steps: Floats) -> None:
         row = int(np.flatnonzero(order <= 0)[0])
         what = "appears twice" if order[row] == 0 else f"is followed by {steps[row + 1]:g}"
         raise TrajectoryError(f"step {steps[row]:g} in row {row + 1} {what}; sort the rows and keep one per step")
-
-
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except FileNotFoundError:
-        raise TrajectoryError(f"no such file: {path}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrajectoryError(f"{path} cannot be read as a CSV table: {error}") from None
-    if not rows:
-        raise TrajectoryError(f"{path} is empty; it needs a header with the columns 'step' and 'llc'")
-    header = [name.strip() for name in rows[0]]
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise TrajectoryError(f"row {number} of {path} has {len(row)} fields but the header has {len(header)}")
-    return header, rows[1:]
-
-
-def _numbers(cells: Sequence[str], name: str, path: object) -> Floats:
-    try:
-        return np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=float)
-    except ValueError:
-        row = next(i for i, cell in enumerate(cells) if not _is_number(cell))
-        raise TrajectoryError(f"'{cells[row]}' in column '{name}', row {row + 2} of {path}, is not a number") from None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return False
-    return True
 
 
 def _kind(text: str, path: object) -> VerdictKind:

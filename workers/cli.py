@@ -144,7 +144,7 @@ def stages(
     from slt.stages import detect_stages
     from slt.trajectory import Trajectory
 
-    found = detect_stages(Trajectory.from_csv(table, value=value).finite(), axis=axis, seed=seed)
+    found = detect_stages(Trajectory.from_csv(table, value=value), axis=axis, seed=seed)
     if out is not None:
         from workers.files import write_json
 
