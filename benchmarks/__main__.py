@@ -1,4 +1,4 @@
-"""Every benchmark, one table each, in turn: `python -m benchmarks`. Each runs alone too: `python -m benchmarks.speed`."""
+"""Every benchmark, one table each, in turn: `python -m benchmarks`. Each runs alone: `python -m benchmarks.speed`."""
 
 from __future__ import annotations
 
