@@ -21,7 +21,7 @@ class SGNHTConfig:
         step_size: epsilon, the mean square of a parameter's move in one step.
         n_beta: n times the inverse temperature.
         localization: gamma, the precision of the Gaussian that holds the chain at the checkpoint.
-        diffusion: A; the momentum is forgotten in about 1/A steps.
+        diffusion: A; the momentum is forgotten in about 1/A steps, and variances are A/2 too large, at any epsilon.
     """
 
     step_size: float
