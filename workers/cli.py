@@ -131,30 +131,43 @@ def run(
     raise typer.Exit(FAILED_ITEMS if summary.failed_items else 0)
 
 
-@app.command(epilog="Example: `slt stages results/grokking/trajectory.csv --json`")
+@app.command(
+    epilog="""Examples: `slt stages results/grokking/trajectory.csv --json`
+
+    `slt stages curves.csv --value llc --gauge llc_attention --gauge test_loss`"""
+)
 def stages(
     table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Columns step, llc and, where there, llc_chain_*.")],
     value: Annotated[str, typer.Option(help="Column that holds the curve.")] = "llc",
+    gauge: Annotated[
+        list[str] | None,
+        typer.Option("--gauge", metavar="COLUMN", help="Another curve of the table: which sees which boundary?"),
+    ] = None,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(help="Seed of the detector's draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the stages here, for `slt compare`.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect the stages of a curve in a CSV table."""
+    from slt.gauges import gauges
     from slt.stages import detect_stages
     from slt.trajectory import Trajectory
 
     found = detect_stages(Trajectory.from_csv(table, value=value), axis=axis, seed=seed)
+    document = found.to_dict()
+    if gauge:
+        others = {name: Trajectory.from_csv(table, value=name) for name in gauge}
+        document["gauges"] = gauges(others, known={value: found}, axis=axis, seed=seed).to_dict()
     if out is not None:
         from workers.files import write_json
 
         write_json(out, found.to_dict(with_draws=True))
     if as_json:
-        _print_json(found.to_dict())
+        _print_json(document)
     else:
         from workers.tables import print_stages
 
-        print_stages(found.to_dict())
+        print_stages(document)
 
 
 @app.command(epilog="Example: `slt compare results/grokking/stages.json runs/grokking/events.csv`")

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from slt.comparison import Comparison
+from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import VerdictKind
 from workers.executor import Executor, Failure, Outcome, SerialExecutor
@@ -22,7 +23,7 @@ from workers.files import write_text
 from workers.job import JobConfig, as_plain
 from workers.plan import Phase, Plan, prepare
 from workers.report import write_report
-from workers.results import Tables, compare_events, detect, read_units, write_tables
+from workers.results import Tables, compare_events, detect, gauge_measures, read_units, write_tables
 from workers.store import JobFolder
 from workers.units import Unit, UnitResult, code_version, compute_unit, user_code
 
@@ -49,6 +50,7 @@ class Summary:
     report: Path
     tables: Tables
     stages: Stages | None
+    gauges: Gauges | None
     comparison: Comparison | None
     units: dict[str, int]
     seconds: dict[str, float]
@@ -106,11 +108,12 @@ def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
         write_tables(plan, tables, folder)
     with _timed(seconds, "detect"):
         stages = detect(plan, tables, folder)
+        gauges = gauge_measures(plan, tables, stages, folder)
     with _timed(seconds, "compare"):
         comparison = compare_events(plan, tables, stages, folder)
     with _timed(seconds, "report"):
         report = write_report(folder.path)
-    return Summary(job.out, report, tables, stages, comparison, units, seconds)
+    return Summary(job.out, report, tables, stages, gauges, comparison, units, seconds)
 
 
 def execute(plan: Plan, folder: JobFolder, executor: Executor, phase: Phase) -> dict[str, int]:

@@ -17,6 +17,7 @@ from estimators.checkpoints import Checkpoint
 from slt.comparison import Comparison, compare
 from slt.errors import TrajectoryError
 from slt.events import CircuitEvent, onset_events, write_events
+from slt.gauges import Gauges, gauges
 from slt.learning_coefficient import estimates_from_traces
 from slt.stages import Stages, detect_stages
 from slt.trajectory import Estimate, Floats, Trajectory, Verdict, VerdictKind
@@ -100,6 +101,22 @@ def detect(plan: Plan, tables: Tables, folder: JobFolder) -> Stages | None:
         return None
     write_json(folder.path / "stages.json", stages.to_dict(with_draws=True))
     return stages
+
+
+def gauge_measures(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Gauges | None:
+    """Which boundaries the LLC shares with the measures; writes gauges.json. None without stages."""
+    path = folder.path / "gauges.json"
+    if stages is None:
+        path.unlink(missing_ok=True)
+        return None
+    settings, trajectory = plan.job.stages, tables.trajectory
+    curves = {
+        name: Trajectory(trajectory.steps, values, step_unit=trajectory.step_unit)
+        for name, values in tables.measures.items()
+    }
+    table = gauges(curves, known={"LLC": stages}, axis=settings.axis, draws=settings.draws, seed=settings.seed)
+    write_json(path, table.to_dict())
+    return table
 
 
 def compare_events(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Comparison | None:

@@ -43,6 +43,23 @@ def print_stages(document: dict[str, Any]) -> None:
         show(f"tentative: {boundary['kind']} at {interval(boundary)}, probability {boundary['probability']:.2f}")
     for warning in document["warnings"]:
         show(f"warning: {warning}")
+    if "gauges" in document:
+        print_gauges(document["gauges"])
+
+
+def print_gauges(document: dict[str, Any]) -> None:
+    """Which gauge sees which boundary: a row per boundary, a column per gauge."""
+    if document["boundaries"] and len(document["names"]) > 1:
+        table = Table(title="Which gauge sees which boundary (step, probability)", title_justify="left")
+        for name in ("boundary", *document["names"]):
+            table.add_column(name, justify="right")
+        for boundary in document["boundaries"]:
+            seen = (boundary["seen"].get(name) for name in document["names"])
+            cells = (f"{number(mark['step'])} ({mark['probability']:.2f})" if mark else "" for mark in seen)
+            table.add_row(number(boundary["step"]), *cells)
+        show(table)
+    for name, reason in document["unusable"].items():
+        show(f"no stages of {name}: {reason}")
 
 
 def show(content: object) -> None:
@@ -104,6 +121,8 @@ def print_summary(summary: Summary) -> None:
         print_stages(summary.stages.to_dict())
     else:
         show("No stages: too few checkpoints have an estimate.")
+    if summary.gauges:
+        print_gauges(summary.gauges.to_dict())
     if summary.comparison:
         print_comparison(summary.comparison.to_dict())
     units, verdicts = document["units"], document["verdicts"]

@@ -12,6 +12,7 @@ import yaml
 
 from slt.comparison import compare
 from slt.events import CircuitEvent, write_events
+from slt.gauges import gauges
 from slt.stages import detect_stages
 from slt.trajectory import Trajectory, Verdict, VerdictKind
 
@@ -69,6 +70,11 @@ def write_job(
     if stages:
         found = detect_stages(curve.finite(), axis=axis, draws=60)
         (folder / "stages.json").write_text(json.dumps(found.to_dict(with_draws=True)))
+        others = {name: Trajectory(curve.steps, values) for name, values in series.items()}
+        table = gauges(
+            {**others, "broken": Trajectory(curve.steps[:3], curve.llc[:3])}, known={"LLC": found}, axis=axis
+        )
+        (folder / "gauges.json").write_text(json.dumps(table.to_dict()))
         if events:
             (folder / "comparison.json").write_text(json.dumps(compare(found, happened).to_dict()))
     if failures:

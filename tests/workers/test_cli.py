@@ -56,6 +56,18 @@ def test_another_column_can_hold_the_curve(workplace, curve):
     assert [stage["kind"] for stage in straight["stages"]] == ["rise"]
 
 
+def test_other_columns_are_gauges_of_the_same_boundaries(workplace, curve):
+    lines = curve.read_text().splitlines()
+    copies = [f"{line},{line.split(',')[1] if index else 'copy'}" for index, line in enumerate(lines)]
+    Path("copies.csv").write_text("\n".join(copies) + "\n")
+    arguments = ("stages", "copies.csv", "--gauge", "copy", "--gauge", "other")
+    table = json.loads(workplace.slt(*arguments, "--json").stdout)["gauges"]
+    assert table["names"] == ["llc", "copy", "other"]
+    [shared] = table["boundaries"]
+    assert set(shared["seen"]) == {"llc", "copy"}
+    assert "Which gauge sees which boundary" in workplace.slt(*arguments).stdout
+
+
 def test_the_stage_table_names_every_boundary(workplace, curve):
     result = workplace.slt("stages", str(curve))
     assert result.exit_code == 0

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from slt.comparison import Comparison
+from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import Trajectory, VerdictKind
 
@@ -54,6 +55,7 @@ def test_a_job_folder_has_all_its_parts_and_they_agree(workplace):
     kept = traces.excess_loss.isel(draw=slice(traces.attrs["burn_in"], None))
     np.testing.assert_allclose(traces.attrs["n_beta"] * kept.mean(("chain", "draw")), trajectory.llc, rtol=1e-12)
     Stages.from_dict(json.loads((out / "stages.json").read_text()))
+    assert Gauges.from_dict(json.loads((out / "gauges.json").read_text())).names[0] == "LLC"
     Comparison.from_dict(json.loads((out / "comparison.json").read_text()))
     echo = yaml.safe_load((out / "job.yaml").read_text())
     assert echo["sampler"]["kernel"] == "sgld"

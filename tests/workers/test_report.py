@@ -263,3 +263,16 @@ def _drawing(folder: Path):  # type: ignore[no-untyped-def]
     drawing = prepare(read_job(folder))
     assert drawing is not None
     return drawing
+
+
+def test_the_page_tells_which_gauge_sees_which_boundary(folder: Path) -> None:
+    job, shown = read_job(folder), Page(folder / "report.html").shown()
+    assert job.gauges is not None
+    assert job.gauges.names == ("LLC", "weight_norm", "<loss>")
+    heading = shown.index("Which gauge sees which boundary")
+    assert shown.index("weight_norm", heading) < shown.index("No stages of broken: ", heading)
+    (folder / "gauges.json").rename(folder / "elsewhere.json")
+    write_report(folder)
+    assert "Which gauge sees" not in Page(folder / "report.html").shown()
+    (folder / "elsewhere.json").rename(folder / "gauges.json")
+    write_report(folder)

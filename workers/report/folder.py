@@ -15,6 +15,7 @@ import yaml
 from slt.comparison import Comparison
 from slt.errors import JobError
 from slt.events import CircuitEvent, read_events
+from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import Floats, Trajectory
 
@@ -47,6 +48,7 @@ class JobRecord:
     measure_steps: Floats
     measures: Mapping[str, Floats]
     stages: Stages | None
+    gauges: Gauges | None
     comparison: Comparison | None
     events: tuple[CircuitEvent, ...]
     failures: tuple[FailedItem, ...]
@@ -92,6 +94,7 @@ def read_job(folder: Path) -> JobRecord:
         measure_steps=measure_steps,
         measures=measures,
         stages=_optional(folder / "stages.json", Stages.from_dict),
+        gauges=_optional(folder / "gauges.json", Gauges.from_dict),
         comparison=_optional(folder / "comparison.json", Comparison.from_dict),
         events=read_events(folder / "events.csv") if (folder / "events.csv").is_file() else (),
         failures=tuple(_parsed(path, _failed_item) for path in sorted((folder / "failures").glob("*.json"))),

@@ -13,7 +13,7 @@ import numpy as np
 from slt.comparison import Comparison
 from slt.events import CircuitEvent
 from slt.matching import Match
-from slt.stages import Boundary
+from slt.stages import Boundary, Landmark
 from slt.trajectory import Floats, Verdict, VerdictKind
 from workers.report.folder import JobRecord
 from workers.report.words import decades, exact_step, interval, number, p_value, probability, step_text
@@ -141,6 +141,20 @@ def boundary_rows(job: JobRecord) -> list[BoundaryRow]:
     every = [(boundary, False) for boundary in job.stages.boundaries]
     every += [(boundary, True) for boundary in job.stages.tentative]
     return [row(*entry) for entry in sorted(every, key=lambda entry: entry[0].step)]
+
+
+def gauge_rows(job: JobRecord) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each boundary with (step, probability) in every gauge; nothing where the LLC is the only gauge."""
+    if job.gauges is None or len(job.gauges.names) < 2:
+        return []
+
+    def cell(mark: Landmark | None) -> tuple[str, str]:
+        return ("", "") if mark is None else (step_text(mark.step), probability(mark.probability))
+
+    return [
+        (step_text(boundary.step), [cell(boundary.seen.get(name)) for name in job.gauges.names])
+        for boundary in job.gauges.boundaries
+    ]
 
 
 def event_rows(comparison: Comparison, events: Iterable[CircuitEvent]) -> list[EventRow]:
