@@ -6,7 +6,8 @@ Legend of shapes: K checkpoints, n examples, P moving parameters.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,25 +17,44 @@ from torch.func import functional_call
 from estimators.problem import Batch, Problem, problem_tensors
 from estimators.restriction import aliases, moving_parameters
 from estimators.sampler import SamplerConfig
-from slt.errors import CheckpointMismatch, NonFiniteWeights, ProblemError
+from slt.errors import CheckpointMismatch, JobError, NonFiniteWeights, ProblemError
 
 Weights = Mapping[str, Tensor]
 EVALUATION_BATCH = 1024
+CHECK_BATCH = 8
 
 
 class ScoredModel(nn.Module):
-    """A model and its loss as one module, so that `functional_call` can swap the weights under the loss."""
+    """A model and its loss as one module, so that `functional_call` can swap the weights under the loss.
 
-    def __init__(self, model: nn.Module, problem: Problem) -> None:
+    With `autocast` the model computes in bfloat16 where torch thinks it safe; its weights stay float32, and so does
+    what is returned.
+    """
+
+    def __init__(self, model: nn.Module, problem: Problem, *, autocast: bool = False) -> None:
         super().__init__()
         self.model = model
         self.problem = problem
+        self.autocast = autocast
 
     def forward(self, batch: Batch, references: tuple[Tensor, ...] = (), *, predict: bool = False) -> Tensor:
         """Per-example losses, from the labels or from reference outputs where there are any; or the outputs."""
+        if not self.autocast:
+            return self._forward(batch, references, predict)
+        # without its cache, which knows nothing of weights that are swapped
+        with torch.autocast(batch[0].device.type, dtype=torch.bfloat16, cache_enabled=False):
+            result = self._forward(batch, references, predict)
+        return result.float() if isinstance(result, Tensor) else result
+
+    def _forward(self, batch: Batch, references: tuple[Tensor, ...], predict: bool) -> Tensor:
         if not references and not predict:
             return self.problem.loss(self.model, batch)
         outputs: Tensor = self.problem.outputs(self.model, batch) if self.problem.outputs else self.model(batch[0])
+        if not isinstance(outputs, Tensor):
+            raise ProblemError(
+                f"the model of problem '{self.problem.name}' returns a {type(outputs).__name__}; say which tensor is "
+                "compared, for instance Problem(..., outputs=lambda model, batch: model(batch[0]).logits)"
+            )
         if predict:
             return outputs
         assert self.problem.divergence is not None  # `prepare` has checked
@@ -91,7 +111,8 @@ def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig)
     """Move everything to the device once, and evaluate the checkpoints once per example.
 
     Raises:
-        ProblemError: the loss fails or is not per example; no divergence for `reference: self`.
+        ProblemError: the loss fails or is not per example; no divergence for `reference: self`; a parameter that
+            moves is complex.
         CheckpointMismatch: a parameter is missing or has another shape.
         NonFiniteWeights: a NaN or an infinity among the weights.
     """
@@ -101,8 +122,9 @@ def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig)
             "estimators.divergences.kl (logits) or squared_error (regression), or use reference 'labels'"
         )
     device, dtype = config.torch_device, config.torch_dtype
-    model = copy.deepcopy(problem.model).to(device=device, dtype=dtype).eval()
-    scored = ScoredModel(model, problem)
+    model = copy.deepcopy(problem.model).to(device=device).eval()
+    model = model.float() if dtype == torch.float32 else model.double()  # `to` would cut complex numbers in half
+    scored = ScoredModel(model, problem, autocast=config.dtype == "bfloat16")
     names = moving_parameters(model, problem.restriction)
     states = [_complete(model, state, index) for index, state in enumerate(weights)]
     centers = torch.stack([torch.cat([state.pop(name).reshape(-1) for name in names]) for state in states])
@@ -122,7 +144,7 @@ def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig)
         loss=torch.empty(len(weights), dtype=torch.float64, device=device),
         batch_size=None if full else config.batch_size,
     )
-    _check_loss(group)
+    _check_losses(group, own_outputs=config.reference == "self")
     return _evaluate(group, own_outputs=config.reference == "self")
 
 
@@ -151,19 +173,27 @@ def _move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
 
-def _check_loss(group: Group) -> None:
-    """Call the loss as a user would, so that its own errors are told apart from the engine's."""
-    count = min(group.n_samples, group.batch_size or EVALUATION_BATCH)
-    name = group.scored.problem.name
+def _check_losses(group: Group, *, own_outputs: bool) -> None:
+    """Call loss and divergence as a user would, so that their own errors are told apart from the engine's."""
+    batch = tuple(tensor[:CHECK_BATCH] for tensor in group.data)
+    _check(group, "loss", lambda: _call(group, 0, batch))
+    if own_outputs:
+        _check(group, "divergence", lambda: _call(group, 0, batch, (_call(group, 0, batch, predict=True),)))
+
+
+def _check(group: Group, what: str, evaluate: Callable[[], Tensor]) -> None:
+    name, count = group.scored.problem.name, min(group.n_samples, CHECK_BATCH)
     try:
-        losses = _call(group, 0, tuple(tensor[:count] for tensor in group.data))
+        losses = evaluate()
+    except ProblemError:
+        raise
     except Exception as error:
-        raise ProblemError(f"the loss of problem '{name}' raised {type(error).__name__}: {error}") from error
-    if not isinstance(losses, Tensor) or losses.shape != (count,):
-        got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise ProblemError(f"the {what} of problem '{name}' raised {type(error).__name__}: {error}") from error
+    if not isinstance(losses, Tensor) or losses.shape != (count,) or not losses.is_floating_point():
+        got = f"{losses.dtype} {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
         raise ProblemError(
-            f"the loss of problem '{name}' returned {got} for a batch of {count}, expected ({count},): one value "
-            "per example, for instance with reduction='none'"
+            f"the {what} of problem '{name}' returned {got} for a batch of {count}, expected ({count},): one real "
+            "value per example, for instance with reduction='none'"
         )
 
 
@@ -177,13 +207,22 @@ def _call(
 
 
 def _evaluate(group: Group, *, own_outputs: bool) -> Group:
-    """Fill in the losses at w*, and the reference outputs if they are wanted."""
+    """Fill in the losses at w*, and the reference outputs if they are wanted, in batches that fit in memory."""
+    size = EVALUATION_BATCH
+    while size > 0:
+        with suppress(torch.OutOfMemoryError):
+            return _evaluate_in_batches(group, size, own_outputs=own_outputs)
+        size //= 2
+    raise JobError("the memory of the device does not hold the evaluation of one example; use another device")
+
+
+def _evaluate_in_batches(group: Group, size: int, *, own_outputs: bool) -> Group:
     references: list[Tensor] = []
     for k in range(len(group.centers)):
         predictions: list[Tensor] = []
         own_losses: list[Tensor] = []
-        for start in range(0, group.n_samples, EVALUATION_BATCH):
-            rows = slice(start, min(start + EVALUATION_BATCH, group.n_samples))
+        for start in range(0, group.n_samples, size):
+            rows = slice(start, min(start + size, group.n_samples))
             batch = tuple(tensor[rows] for tensor in group.data)
             own_losses.append(_call(group, k, batch))
             group.center_losses[k, rows] = own_losses[-1]

@@ -17,7 +17,7 @@ def moving_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     names; no patterns means that all do.
 
     Raises:
-        ProblemError: a pattern matches nothing, or nothing moves.
+        ProblemError: a pattern matches nothing, nothing moves, or what moves is complex.
     """
     names = aliases(model)
     for pattern in patterns:
@@ -36,6 +36,12 @@ def moving_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
         raise ProblemError(
             "no parameter moves: every one is frozen (requires_grad is False) or outside the restriction"
         )
+    for name in chosen:
+        if model.get_parameter(name).is_complex():
+            raise ProblemError(
+                f"parameter '{name}' is complex and cannot be sampled; freeze it, or keep it as "
+                f"torch.view_as_real in a real one"
+            )
     return chosen
 
 

@@ -24,7 +24,7 @@ def choose(group: Group, config: SamplerConfig) -> str:
     """
     if config.engine == "sequential":
         return "sequential"
-    if config.engine == "auto" and config.chains * chain_bytes(group) > BATCHED_LIMIT:
+    if config.engine == "auto" and not _fits(group, config.chains):
         return "sequential"
     obstacle = batched.obstacle(group, config)
     if obstacle is None:
@@ -34,6 +34,13 @@ def choose(group: Group, config: SamplerConfig) -> str:
     raise ProblemError(
         f"problem '{group.scored.problem.name}' cannot run on the batched engine: {obstacle}. Use engine 'sequential'"
     )
+
+
+def _fits(group: Group, chains: int) -> bool:
+    try:
+        return chains * chain_bytes(group) <= BATCHED_LIMIT
+    except torch.OutOfMemoryError:
+        return False
 
 
 def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:

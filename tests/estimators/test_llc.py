@@ -258,7 +258,7 @@ def test_a_missing_divergence_is_named() -> None:
 
 def test_a_scalar_loss_is_refused_with_both_shapes() -> None:
     problem = Problem(model=Bowl(), data=(torch.zeros(4, 1),), loss=lambda model, batch: model(batch[0]).mean())
-    with pytest.raises(ProblemError, match=r"returned \(\) for a batch of 4, expected \(4,\)"):
+    with pytest.raises(ProblemError, match=r"returned torch.float32 \(\) for a batch of 4, expected \(4,\)"):
         sample_group(problem, [Bowl().state_dict()], config())
 
 

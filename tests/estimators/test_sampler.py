@@ -19,7 +19,7 @@ from slt.errors import JobError
         ({"batch_size": 0}, "batch_size is 0"),
         ({"engine": "batch"}, "did you mean 'batched'"),
         ({"kernel": "sgdl"}, "did you mean 'sgld'"),
-        ({"dtype": "float16"}, "choose float32 or float64"),
+        ({"dtype": "float16"}, "choose float32 or float64 or bfloat16"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, object], message: str) -> None:
