@@ -51,7 +51,7 @@ def diagnose(excess_loss_CD: Floats, n_beta: float) -> tuple[float, float, Verdi
     finite = np.atleast_1d(np.isfinite(excess_loss_CD).all(axis=1))
     if not finite.all():
         return np.nan, np.nan, _diverged(finite)
-    rhat, ess = _rhat(excess_loss_CD), _ess(excess_loss_CD)
+    rhat, ess = _rhat(excess_loss_CD), effective_draws(excess_loss_CD)
     llc = n_beta * float(excess_loss_CD.mean())
     std_error = n_beta * standard_error(excess_loss_CD)
     if llc < -BELOW_Z * std_error:
@@ -168,9 +168,11 @@ def _slowness(excess_loss_CD: Floats, rhat: float) -> Verdict | None:
     if draws < 4:
         return Verdict(VerdictKind.STEP_TOO_SMALL, float(draws), f"{draws} draws are too few to judge. Draw more.")
     if np.ptp(excess_loss_CD, axis=1).max() == 0:
-        return Verdict(
-            VerdictKind.STEP_TOO_SMALL, 0.0, "The loss never changed: the chains do not move. Raise step_size."
+        sentence = (
+            "The loss never changed: the chains do not move. Raise step_size; under kernel mala, which refuses steps "
+            "that are too large, it may be that you must lower it."
         )
+        return Verdict(VerdictKind.STEP_TOO_SMALL, 0.0, sentence)
     ess = _ess_per_chain(excess_loss_CD)
     if ess >= MIN_ESS_PER_CHAIN and not rhat > MAX_RHAT:
         return None
@@ -191,15 +193,16 @@ def _ok(llc: float, std_error: float, rhat: float, ess: float) -> Verdict:
 
 
 def _autocorrelated_error(excess_loss_CD: Floats) -> float:
-    ess = _ess(excess_loss_CD)
+    ess = effective_draws(excess_loss_CD)
     return float(excess_loss_CD.std(ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
 
 
 def _ess_per_chain(excess_loss_CD: Floats) -> float:
-    return float(np.median([_ess(chain[None]) for chain in excess_loss_CD]))
+    return float(np.median([effective_draws(chain[None]) for chain in excess_loss_CD]))
 
 
-def _ess(excess_loss_CD: Floats) -> float:
+def effective_draws(excess_loss_CD: Floats) -> float:
+    """Of the mean over all chains (Vehtari et al. 2021); NaN with fewer than 4 draws or a value that is not finite."""
     from arviz_stats.base import array_stats  # half a second to import, and not needed to read a trajectory
 
     with np.errstate(all="ignore"):
