@@ -85,6 +85,8 @@ def with_saturation(estimates: Sequence[Estimate], n_beta: float) -> list[Estima
     Looked for in windows of neighbouring checkpoints; windows hold at least 7, so that a shorter sequence is
     never called saturated.
     """
+    if n_beta == 0:  # the LLC is zero then, and tells nothing of the sampled loss
+        return list(estimates)
     usable = [k for k, estimate in enumerate(estimates) if np.isfinite(estimate.llc) and np.isfinite(estimate.loss)]
     loss = np.array([estimates[k].loss for k in usable])
     sampled_loss = loss + np.array([estimates[k].llc for k in usable]) / n_beta

@@ -13,7 +13,10 @@ from numpy.typing import ArrayLike
 
 from slt.diagnostics import diagnose, standard_error, with_saturation
 from slt.errors import JobError
-from slt.trajectory import Estimate, Floats
+from slt.trajectory import Estimate, Floats, Verdict, VerdictKind
+
+OVERFLOW = 1e150
+"""An LLC of a draw beyond this has no finite square in float64: the chain has diverged."""
 
 
 def default_n_beta(n_samples: int) -> float:
@@ -32,6 +35,17 @@ def wbic(n_samples: int, loss: float, llc: float) -> float:
     return n_samples * loss + llc * math.log(n_samples)
 
 
+def heat_capacity(excess_loss_CD: ArrayLike, n_beta: float) -> float:
+    """`n_beta^2 Var[L(w)]` over all draws of all chains, dimensionless; NaN where a loss is not finite.
+
+    On the full batch it is `n_beta^2 d^2 log Z / d n_beta^2`, which is lambda where `log Z = -lambda log n_beta`: a
+    second reading of the LLC from the same draws, noisier, and free of L(w*). On minibatches the spread of
+    `L_B(w) - L_B(w*)` over batches adds to it.
+    """
+    excess = np.asarray(excess_loss_CD, dtype=float)
+    return n_beta**2 * float(excess.var()) if np.isfinite(excess).all() else math.nan
+
+
 def estimates_from_traces(
     steps: Sequence[float],
     excess_loss_KCD: ArrayLike,
@@ -43,8 +57,8 @@ def estimates_from_traces(
 ) -> list[Estimate]:
     """The estimate at each checkpoint, with its standard error and verdict; nothing is clipped or dropped.
 
-    A chain with a value that is not finite, be it in the burn-in, has no LLC (NaN), and neither has
-    its checkpoint: the mean over the chains that survived would be biased.
+    A chain with a value that is not finite (or too large to be squared), be it in the burn-in, has no LLC (NaN), and
+    neither has its checkpoint: the mean over the chains that survived would be biased.
 
     Args:
         steps: K training steps.
@@ -64,7 +78,8 @@ def estimates_from_traces(
         raise JobError(f"traces of shape {excess.shape} and losses of shape {loss.shape} do not fit {len(steps)} steps")
     if not 0 <= burn_in < excess.shape[2]:
         raise JobError(f"burn_in {burn_in} leaves none of {excess.shape[2]} draws; raise sampler.draws")
-    survived = np.isfinite(excess).all(axis=2, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        survived = (np.abs(max(n_beta, 1.0) * excess) < OVERFLOW).all(axis=2, keepdims=True)
     kept = np.where(survived, excess[:, :, burn_in:], np.nan)
     estimates = [_estimate(float(step), kept[k], float(loss[k]), n_beta) for k, step in enumerate(steps)]
     return with_saturation(estimates, n_beta) if reference == "labels" else estimates
@@ -72,6 +87,11 @@ def estimates_from_traces(
 
 def _estimate(step: float, excess_loss_CD: Floats, loss: float, n_beta: float) -> Estimate:
     rhat, ess, verdict = diagnose(excess_loss_CD, n_beta)
+    if verdict.kind is VerdictKind.DIVERGED and not np.isfinite(loss):
+        sentence = (
+            f"The checkpoint's own loss is not finite ({loss}), so there is nothing to compare with. Leave it out."
+        )
+        verdict = Verdict(VerdictKind.DIVERGED, loss, sentence)
     llc_chains = n_beta * excess_loss_CD.mean(axis=1)
     return Estimate(
         step=step,

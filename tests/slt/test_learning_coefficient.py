@@ -7,7 +7,7 @@ import pytest
 
 from slt.closed_form import sgld_on_quadratic
 from slt.errors import JobError
-from slt.learning_coefficient import default_n_beta, estimates_from_traces, wbic
+from slt.learning_coefficient import default_n_beta, estimates_from_traces, heat_capacity, wbic
 from slt.trajectory import VerdictKind
 from tests import scenarios
 
@@ -92,3 +92,46 @@ def test_wbic_adds_the_complexity_to_the_loss():
 def test_what_cannot_be_used_is_named(call, says):
     with pytest.raises(JobError, match=says):
         call()
+
+
+def test_the_heat_capacity_is_that_of_the_quadratic_and_half_the_parameters_without_localisation():
+    chains, draws = 400, 300
+    for localization in (5.0, 0.0):
+        setting = scenarios.QUADRATIC | {"localization": localization}
+        losses = scenarios.sgld_losses(np.random.default_rng(3), chains=chains, draws=draws, **setting)
+        h = np.array(setting["curvatures"])
+        pull = h + localization
+        variances = h / (pull * (1 - setting["step_size"] * pull / 4))
+        estimate = heat_capacity(losses / 25.0, 25.0)
+        # four standard errors over independent chains
+        error = np.square(losses - losses.mean()).mean(axis=1).std() / np.sqrt(chains)
+        assert estimate == pytest.approx((variances**2).sum() / 2, abs=4 * error)
+    # without localisation, but for the finite step (1.25 of the stiffest direction): d/2
+    assert estimate == pytest.approx(1.5, abs=0.5 * (1.25**2 - 1) + 4 * error + 0.02)
+
+
+def test_the_heat_capacity_of_a_chain_that_diverged_is_none():
+    assert np.isnan(heat_capacity(np.array([[1.0, np.inf], [1.0, 2.0]]), 3.0))
+
+
+def test_wbic_is_n_times_the_mean_sampled_loss_at_its_own_temperature():
+    n, loss = 500, 0.7
+    n_beta = default_n_beta(n)
+    (estimate,) = estimates_from_traces([1], healthy(1) / n_beta, [loss], n_beta, burn_in=0)
+    sampled_loss = loss + estimate.excess_loss.mean()
+    assert wbic(n, loss, estimate.llc) == pytest.approx(n * sampled_loss)
+
+
+@pytest.mark.parametrize("value", [1e160, -1e160, 1e308])
+def test_losses_too_large_to_be_squared_are_no_estimate(value):
+    traces = healthy(1)
+    traces[0, 1, 200] = value
+    (estimate,) = estimates_from_traces([1], traces, [1.0], 1e5, burn_in=0)
+    assert estimate.verdict.kind is VerdictKind.DIVERGED
+    assert np.isnan(estimate.llc)
+
+
+def test_at_n_beta_zero_the_llc_is_zero_whatever_the_loss_does():
+    estimates = estimates_from_traces(range(8), healthy(8), np.linspace(1, 2, 8), 0.0, burn_in=0)
+    assert [estimate.llc for estimate in estimates] == [0.0] * 8
+    assert all(estimate.verdict.kind is VerdictKind.OK for estimate in estimates)
