@@ -132,6 +132,39 @@ def run(
 
 
 @app.command(
+    epilog="""Examples: `slt calibrate job.yaml`
+
+    `slt calibrate job.yaml --set sampler.reference=self --out results/trial`
+
+    A setting that the job gives as a number stays; if it gives all of them, all are chosen anew. `slt run` with
+    automatic settings does the same by itself, and reuses what is here."""
+)
+def calibrate(
+    job_file: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")],
+    settings: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Job folder, in place of the job file's own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose one set of sampler settings for all checkpoints, and say why, from short runs at a handful of them."""
+    from workers.calibration import all_automatic
+    from workers.console import progress_on_stderr
+    from workers.job import read_job
+
+    job = all_automatic(read_job(job_file, settings or (), out))
+    from workers.plan import prepare
+    from workers.store import JobFolder
+
+    with progress_on_stderr() as phase:
+        found = prepare(job, JobFolder(job.out), phase).calibration
+    if as_json:
+        _print_json(found)
+    else:
+        from workers.tables import print_calibration
+
+        print_calibration(found or {}, job.out)
+
+
+@app.command(
     epilog="""Examples: `slt stages results/grokking/trajectory.csv --json`
 
     `slt stages curves.csv --value llc --gauge llc_attention --gauge test_loss`"""
@@ -143,6 +176,9 @@ def stages(
         list[str] | None,
         typer.Option("--gauge", metavar="COLUMN", help="Another curve of the table: which sees which boundary?"),
     ] = None,
+    second_opinion: Annotated[
+        bool, typer.Option("--second-opinion", help="Mark boundaries that a Gaussian process sees too.")
+    ] = False,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(help="Seed of the detector's draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the stages here, for `slt compare`.")] = None,
@@ -150,11 +186,18 @@ def stages(
 ) -> None:
     """Detect the stages of a curve in a CSV table."""
     from slt.gauges import gauges
+    from slt.second_opinion import confirmed
+    from slt.second_opinion import second_opinion as gaussian_process
     from slt.stages import detect_stages
     from slt.trajectory import Trajectory
 
-    found = detect_stages(Trajectory.from_csv(table, value=value), axis=axis, seed=seed)
+    trajectory = Trajectory.from_csv(table, value=value)
+    found = detect_stages(trajectory, axis=axis, seed=seed)
     document = found.to_dict()
+    if second_opinion:
+        agreed = confirmed(found, gaussian_process(trajectory, axis=axis))
+        for boundary, flag in zip(document["boundaries"], agreed, strict=True):
+            boundary["confirmed"] = flag
     if gauge:
         others = {name: Trajectory.from_csv(table, value=name) for name in gauge}
         document["gauges"] = gauges(others, known={value: found}, axis=axis, seed=seed).to_dict()

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from estimators.progress import Progress as Report
-from workers.plan import Phase
+from workers.phase import Phase
 
 SECONDS_BETWEEN_LINES = 5.0
 

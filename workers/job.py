@@ -4,7 +4,7 @@ name: grokking
 checkpoints: runs/grokking          # paths are relative to the current directory
 problem: modular_addition           # built-in, or package.module:function
 problem_args: {p: 53}
-sampler: {step_size: 3e-4, n_beta: 10, localization: 5}
+sampler: {step_size: 3e-4, n_beta: 10, localization: 5}   # each may be auto; without this line all are
 measures: [loss, weight_norm, sparsity]
 events: runs/grokking/events.csv
 out: results/grokking
@@ -23,12 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from slt.errors import JobError
-from slt.learning_coefficient import default_n_beta
 
 if TYPE_CHECKING:
     from estimators.llc import SamplerConfig
 
 Auto = Literal["auto"]
+POSTERIOR = ("step_size", "n_beta", "localization")
 
 
 class _Section(BaseModel):
@@ -36,15 +36,19 @@ class _Section(BaseModel):
 
 
 class SamplerSettings(_Section):
-    """`estimators.SamplerConfig` as a job file writes it: the device comes from `resources`, and n_beta may be auto."""
+    """`estimators.SamplerConfig` as a job file writes it; the device comes from `resources`.
 
-    step_size: float | Auto
+    What is auto is chosen by calibration. Left out, step_size, n_beta and localization are auto; draws and burn_in are
+    auto if one of those is, and otherwise 300 after 100.
+    """
+
+    step_size: float | Auto = "auto"
     n_beta: float | Auto = "auto"
-    localization: float | Auto
+    localization: float | Auto = "auto"
     kernel: str = "sgld"
     chains: int = 4
-    draws: int = 300
-    burn_in: int = 100
+    draws: int | Auto = 300
+    burn_in: int | Auto = 100
     batch_size: int | None = 256
     seed: int = 0
     reference: str = "labels"
@@ -52,28 +56,30 @@ class SamplerSettings(_Section):
     engine: str = "auto"
     steps_between_draws: int = 1
 
-    @model_validator(mode="after")
-    def _nothing_left_to_calibration(self) -> SamplerSettings:
-        for name, documented in (("step_size", "3e-4"), ("localization", "5")):
-            if getattr(self, name) == "auto":
-                raise ValueError(
-                    f"'{name}: auto' needs calibration, which is not available yet; write a number, for example "
-                    f"{name}: {documented} (a small MLP) or step_size: 1e-4 with localization: 100 (a linear network)"
-                )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _length_follows(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and any(given.get(name, "auto") == "auto" for name in POSTERIOR):
+            return {"draws": "auto", "burn_in": "auto"} | dict(given)
+        return given
 
-    def resolve(self, n_samples: int, device: str) -> SamplerConfig:
-        """The sampler's settings with n_beta = n / log n (Watanabe's WBIC) where the job says auto.
+    @property
+    def automatic(self) -> frozenset[str]:
+        """Names of the settings that calibration chooses."""
+        return frozenset(name for name, value in self.model_dump().items() if value == "auto" and name != "engine")
+
+    def resolve(self, device: str, chosen: Mapping[str, float] | None = None) -> SamplerConfig:
+        """The sampler's settings, with `chosen` in the place of what is automatic, or numbers that mean nothing yet.
 
         Raises:
             JobError: a value outside its range.
         """
         from estimators.llc import SamplerConfig
 
-        settings = self.model_dump() | {"device": device}
-        if self.n_beta == "auto":
-            settings["n_beta"] = default_n_beta(n_samples)
-        return SamplerConfig(**settings)
+        given = {name: value for name, value in self.model_dump().items() if name not in self.automatic}
+        unknown = {"step_size": 1.0, "n_beta": 1.0, "localization": 1.0, "draws": 300, "burn_in": 100}
+        fill: dict[str, Any] = {name: (chosen or unknown)[name] for name in self.automatic}
+        return SamplerConfig(**given, **fill, device=device)
 
 
 class StageSettings(_Section):
@@ -110,7 +116,7 @@ class JobConfig(_Section):
     checkpoints: Path
     problem: str
     problem_args: dict[str, Any] = {}
-    sampler: SamplerSettings
+    sampler: SamplerSettings = SamplerSettings.model_validate({})
     measures: tuple[str, ...] = ("loss", "weight_norm", "sparsity")
     events: Path | None = None
     stages: StageSettings = StageSettings()

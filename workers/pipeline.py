@@ -21,7 +21,8 @@ from slt.trajectory import VerdictKind
 from workers.executor import Executor, Failure, Outcome, SerialExecutor
 from workers.files import write_text
 from workers.job import JobConfig, as_plain
-from workers.plan import Phase, Plan, prepare
+from workers.phase import Phase
+from workers.plan import Plan, prepare
 from workers.report import write_report
 from workers.results import Tables, compare_events, detect, gauge_measures, read_units, write_tables
 from workers.store import JobFolder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,16 +13,14 @@ from estimators.group import prepare as make_group
 from estimators.llc import SamplerConfig
 from estimators.measures import evaluate
 from estimators.problem import Problem, problem_tensors
-from estimators.progress import Progress
 from slt.curves import FEWEST_POINTS
 from slt.errors import BadInput, ProblemError, TrajectoryError
 from slt.events import CircuitEvent, read_events
+from workers.calibration import Document, settle
 from workers.job import JobConfig
+from workers.phase import Phase
 from workers.store import JobFolder
 from workers.units import ProblemReference, Unit, group_size, grouped, unit_key
-
-Phase = Callable[[str], Progress]
-"""Begins a named part of the work; what it returns is called with (done, total, label)."""
 
 BYTES_BESIDES_TRACES = 20_000_000
 
@@ -37,6 +35,7 @@ class Plan:
     units: tuple[Unit, ...]
     events: tuple[CircuitEvent, ...]
     n_samples: int
+    calibration: Document | None = None
 
 
 def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
@@ -53,10 +52,11 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     problem, data_hash = reference.load()
     reference = ProblemReference(job.problem, job.problem_args, Path.cwd(), data_hash)
     n_samples = len(problem_tensors(problem)[0])
-    sampler = job.sampler.resolve(n_samples, job.resources.device)
+    folder.open()
+    hashes = _read_all(checkpoints, problem, job, job.sampler.resolve(job.resources.device), phase)
+    sampler, calibration = settle(job, folder, checkpoints, hashes, problem, reference, phase)
     draws = len(checkpoints) * sampler.chains * (sampler.burn_in + sampler.draws)
     folder.open(bytes_needed=2 * 8 * draws + BYTES_BESIDES_TRACES)  # in units/ and in traces.zarr
-    hashes = _read_all(checkpoints, problem, job, sampler, phase)
     parameters = sum(parameter.numel() for parameter in problem.model.parameters())
     size = job.resources.checkpoints_per_unit
     if size == "auto":
@@ -74,7 +74,7 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
         )
         for group in grouped(list(zip(checkpoints, hashes, strict=True)), size)
     )
-    return Plan(job, checkpoints, sampler, units, events, n_samples)
+    return Plan(job, checkpoints, sampler, units, events, n_samples, calibration)
 
 
 def _require_enough(checkpoints: CheckpointSequence, axis: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -36,7 +38,8 @@ def print_stages(document: dict[str, Any]) -> None:
         row = [number(stage["start"]), number(stage["end"]), stage["kind"], f"{stage['change']:+.3g}"]
         if index < len(boundaries):
             boundary = boundaries[index]
-            row += [boundary["kind"], interval(boundary), f"{boundary['probability']:.2f}", interval(boundary["onset"])]
+            kind = boundary["kind"] + (", confirmed" if boundary.get("confirmed") else "")
+            row += [kind, interval(boundary), f"{boundary['probability']:.2f}", interval(boundary["onset"])]
         table.add_row(*row)
     show(table)
     for boundary in document["tentative"]:
@@ -99,6 +102,30 @@ def _nearest(sighting: dict[str, Any]) -> list[str]:
         return []
     kind = min(kinds, key=lambda kind: abs(sighting[f"{kind}_decades"]))
     return [f"({kind} at {number(sighting[f'{kind}_step'])})", f"{sighting[f'{kind}_decades']:+.2f}"]
+
+
+def print_calibration(document: Mapping[str, Any], out: Path) -> None:
+    """What was tried, what was chosen and why, and where the figure is."""
+    table = Table(title="Tried", title_justify="left")
+    for name in ("n_beta", "localization", "step size", "acceptance", "LLC, first to last probe", "healthy", "score"):
+        table.add_column(name, justify="right")
+    for row in document["trials"]:
+        llc = f"{row['llc'][0]:.3g} to {row['llc'][-1]:.3g}"
+        healthy = f"{row['health'].count('ok')} of {len(row['health'])}"
+        cells = [
+            f"{row['n_beta']:g}",
+            f"{row['localization']:g}",
+            f"{row['step_size']:.2g}",
+            f"{row['acceptance']:.2f}",
+        ]
+        table.add_row(*cells, llc, healthy, f"{row['score']:.3g}")
+    show(table)
+    for sentence in document["sentences"]:
+        show(sentence)
+    show(f"This cost {document['cost']['ratio']:.0%} of the run that it prepares.")
+    chosen = ", ".join(f"{name}: {value:g}" for name, value in document["chosen"].items())
+    show(f"sampler: {{{chosen}}}")
+    show(str(out / "calibration.png"))
 
 
 def print_checkpoints(document: dict[str, Any]) -> None:

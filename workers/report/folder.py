@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class JobRecord:
         trajectory: LLC per checkpoint, or None if no checkpoint was estimated.
         measures: (T',) values per measure name, at `measure_steps`.
         measure_steps: (T',) steps of the measures, increasing.
+        calibration: why the sampler's settings are what they are, in sentences, if calibration chose them.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class JobRecord:
     comparison: Comparison | None
     events: tuple[CircuitEvent, ...]
     failures: tuple[FailedItem, ...]
+    calibration: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,7 +101,15 @@ def read_job(folder: Path) -> JobRecord:
         comparison=_optional(folder / "comparison.json", Comparison.from_dict),
         events=read_events(folder / "events.csv") if (folder / "events.csv").is_file() else (),
         failures=tuple(_parsed(path, _failed_item) for path in sorted((folder / "failures").glob("*.json"))),
+        calibration=_optional(folder / "calibration.json", partial(_calibration, settings)) or (),
     )
+
+
+def _calibration(settings: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sentences, unless the job ran with other settings than those that were chosen."""
+    sampler = settings.get("sampler") or {}
+    used = all(sampler.get(name) == value for name, value in document["chosen"].items())
+    return tuple(document["sentences"]) if used else ()
 
 
 def _trajectory(path: Path, unit: str) -> Trajectory | None:

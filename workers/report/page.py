@@ -115,6 +115,7 @@ def _content(job: JobRecord) -> dict[str, Any]:
         "verdicts": tables.verdict_rows(job),
         "meanings": MEANINGS,
         "settings": list(tables.setting_rows(job.settings)),
+        "calibration": job.calibration,
         "command": _command(job),
     }
 

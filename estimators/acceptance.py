@@ -1,0 +1,185 @@
+"""How large a step the posteriors around checkpoints bear: Metropolis acceptance, and what batches add to the noise.
+
+Legend of shapes: K checkpoints, C chains, P moving parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from estimators.engines import choose
+from estimators.engines.batched import batched_losses, plain_operations
+from estimators.engines.batches import Batches, PairedBatch
+from estimators.engines.memory import checkpoints_at_once
+from estimators.group import Group
+from estimators.sampler import SamplerConfig
+from estimators.seeds import NoiseStream
+from slt.calibration import Setting
+from slt.trajectory import Floats
+
+EXAMPLES = 256
+"""So many examples, drawn once, stand for the whole data where a potential is evaluated."""
+ACCEPTANCE = 0.92
+"""0.9 to 0.95 is what good runs have; nearer to 1 chains are short for their step, and the LLC is biased low."""
+MAX_BATCH_NOISE = 0.1
+"""Variance that batches may add to the injected one: so much too hot are the directions in which batches differ."""
+TINY = 1e-14
+
+
+class Walkers:
+    """Chains at each checkpoint of a group that walk as SGLD does, and say what a step would do where they are.
+
+    Attributes:
+        chain_steps: the cost so far, in sampler steps of one chain on one of the job's batches.
+    """
+
+    def __init__(self, group: Group, config: SamplerConfig) -> None:
+        self._group, self._chains = group, config.chains
+        self._subset = _subset(group, config.seed)
+        self._batched = choose(group, config) == "batched"
+        size = checkpoints_at_once(group, config.chains) if self._batched else 1
+        count = len(group.centers)
+        self._parts = [slice(k, min(k + size, count)) for k in range(0, count, size)]
+        chains = range(config.chains)
+        self._batches = [Batches(group, config.seed, part, chains) for part in self._parts]
+        self._all = [Batches(self._subset, config.seed, part, chains).next() for part in self._parts]
+        self._centers = group.centers.unsqueeze(1)
+        width, like = self._centers.shape[-1], self._centers
+        self._noise = NoiseStream(config.seed, chains, width, like.dtype, like.device)
+        self._position = self._start()
+        self.chain_steps = 0.0
+
+    def walk(self, setting: Setting, steps: int) -> Floats:
+        """Walk on by SGLD, on the job's batches and with the job's noise; a chain that diverged starts again.
+
+        Returns:
+            (K, C, steps) paired differences L_B(w) - L_B(w*), as in `Traces`.
+        """
+        lost = ~torch.isfinite(self._position).all(dim=-1, keepdim=True)
+        self._position = torch.where(lost, self._centers, self._position)
+        excess = []
+        for _ in range(steps):
+            loss, gradient = self._loss_and_gradient(self._group, self._position, [b.next() for b in self._batches])
+            slope = setting.n_beta * gradient + setting.localization * (self._position - self._centers)
+            self._position = _proposal(self._position, slope, self._noise.next(), setting.step_size)
+            excess.append(loss)
+        return _numbers(torch.stack(excess, dim=-1))
+
+    def restart(self) -> None:
+        """Put every chain back on its checkpoint."""
+        self._position = self._start()
+
+    def acceptance(self, setting: Setting, proposals: int) -> Floats:
+        """(K,) mean probability with which Metropolis would accept SGLD's proposals, from where the chains are.
+
+        Roberts and Tweedie (1996): a proposal w' of w is accepted with the smaller of 1 and
+        `exp(U(w) - U(w')) q(w | w') / q(w' | w)`, U the potential `n_beta L_n(w) + gamma/2 |w - w*|^2` and q the
+        density of the step. A proposal that is not finite is not accepted.
+        """
+        epsilon = setting.step_size
+        here, slope = self._potential(setting, self._position)
+        total = here.new_zeros(here.shape)
+        for _ in range(proposals):
+            noise = self._noise.next()
+            proposal = _proposal(self._position, slope, noise, epsilon)
+            there, slope_there = self._potential(setting, proposal)
+            back = (self._position - proposal + 0.5 * epsilon * slope_there).double().square().sum(dim=-1)
+            log_ratio = here - there + 0.5 * (noise.double().square().sum(dim=-1) - back / epsilon)
+            total += torch.nan_to_num(log_ratio, nan=-math.inf).clamp(max=0).exp()
+        return _numbers(total.mean(dim=1) / proposals)
+
+    def batch_noise(self, n_beta: float) -> Floats:
+        """(K,) variance per unit step^2 / 4 that batches add to SGLD's noise, in the directions in which they differ.
+
+        With D the difference of two independent batches' n_beta gradients over sqrt 2, of covariance S: the
+        noise-weighted variance tr(S^2) / tr(S), from products of independent D. A step of size epsilon
+        injects variance epsilon; batches add epsilon^2 / 4 times this.
+        """
+        if self._group.batch_size is None:
+            return np.zeros(len(self._centers))
+        gradients = [
+            self._loss_and_gradient(self._group, self._position, [b.next() for b in self._batches])[1] for _ in range(4)
+        ]
+        first, second = (gradients[i] - gradients[i + 1] for i in (0, 2))
+        overlap = (first * second).sum(dim=-1).double().square().mean(dim=1)
+        size = 0.5 * (first.square().sum(dim=-1) + second.square().sum(dim=-1)).double().mean(dim=1)
+        return _numbers(0.5 * n_beta**2 * overlap / size.clamp(min=torch.finfo(torch.float64).tiny))
+
+    def largest_step(self, setting: Setting, *, proposals: int = 1, precision: float = 1.3) -> float:
+        """The step that the most demanding checkpoint accepts with probability `ACCEPTANCE`, batches adding little.
+
+        Bisection on the logarithm of the step from the setting's own, to a factor of `precision`; chains stay.
+        """
+        low, high = 0.0, math.inf
+        step = setting.step_size
+        while high / max(low, 1e-300) > precision and TINY < step < 1 / TINY:
+            accepted = self.acceptance(replace(setting, step_size=step), proposals).min() >= ACCEPTANCE
+            low, high = (step, high) if accepted else (low, step)
+            step = math.sqrt(low * high) if 0 < low < high < math.inf else (2 * low if accepted else 0.4 * high)
+        noise = float(self.batch_noise(setting.n_beta).max())
+        return min(low or high, 4 * MAX_BATCH_NOISE / noise if noise > 0 else math.inf)
+
+    def _start(self) -> Tensor:
+        return self._centers.repeat(1, self._chains, 1)
+
+    def _potential(self, setting: Setting, position: Tensor) -> tuple[Tensor, Tensor]:
+        loss, gradient = self._loss_and_gradient(self._subset, position, self._all)
+        offset = position - self._centers
+        pull = 0.5 * setting.localization * offset.double().square().sum(dim=-1)
+        return setting.n_beta * loss.double() + pull, setting.n_beta * gradient + setting.localization * offset
+
+    def _loss_and_gradient(self, group: Group, position: Tensor, batches: list[PairedBatch]) -> tuple[Tensor, Tensor]:
+        """Mean loss (K, C) above the checkpoint's, and its gradient (K, C, P)."""
+        work = batches[0].center_losses.shape[-1] / (self._group.batch_size or self._group.n_samples)
+        self.chain_steps += work * position.shape[0] * position.shape[1]
+        position = position.detach().requires_grad_()
+        losses = [
+            self._losses(group, part, position[part], batch) for part, batch in zip(self._parts, batches, strict=True)
+        ]
+        excess = torch.cat([each - batch.center_losses for each, batch in zip(losses, batches, strict=True)])
+        mean = excess.mean(dim=-1)
+        (gradient,) = torch.autograd.grad(mean.sum(), position)
+        return mean.detach(), gradient
+
+    def _losses(self, group: Group, part: slice, position: Tensor, batch: PairedBatch) -> Tensor:
+        if self._batched:
+            with plain_operations():
+                return batched_losses(group, part)(position, batch.data, batch.references)
+        per_chain = group.batch_size is not None
+        rows = []
+        for chain in range(self._chains):
+            data = tuple(t[chain] for t in batch.data) if per_chain else batch.data
+            references = tuple(t[0, chain] if per_chain else t[0] for t in batch.references)
+            state = group.parameters(position[0, chain]) | group.fixed_at(part.start)
+            rows.append(functional_call(group.scored, state, (data, references)))
+        return torch.stack(rows).unsqueeze(0)
+
+
+def _proposal(position: Tensor, slope: Tensor, noise: Tensor, step_size: float) -> Tensor:
+    return position - 0.5 * step_size * slope + math.sqrt(step_size) * noise
+
+
+def _subset(group: Group, seed: int) -> Group:
+    """The group on a fixed random part of its data, all of it in one batch."""
+    if group.n_samples <= EXAMPLES:
+        return replace(group, batch_size=None)
+    rows = np.sort(np.random.default_rng(seed).choice(group.n_samples, EXAMPLES, replace=False))
+    index = torch.from_numpy(rows).to(group.centers.device)
+    return replace(
+        group,
+        data=tuple(tensor[index] for tensor in group.data),
+        references=tuple(reference[:, index] for reference in group.references),
+        center_losses=group.center_losses[:, index],
+        batch_size=None,
+    )
+
+
+def _numbers(values: Tensor) -> Floats:
+    result: Floats = values.double().cpu().numpy()
+    return result

@@ -1,0 +1,258 @@
+"""One set of sampler settings for a whole sequence of checkpoints, from short runs at a handful of them.
+
+The rules are in `slt.calibration`; here the chains are walked. Nothing looks at a clock: the same
+checkpoints, problem and seed give the same settings. Legend of shapes: K probed checkpoints, C chains, D draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from estimators.acceptance import Walkers
+from estimators.group import Group, Weights, prepare
+from estimators.llc import sample_group
+from estimators.problem import Problem, n_samples
+from estimators.progress import Progress, silent
+from estimators.sampler import SamplerConfig
+from slt import calibration as rules
+from slt import calibration_words as words
+from slt.calibration import Length, Setting, Trial
+from slt.errors import JobError
+from slt.trajectory import Floats
+
+AUTOMATIC = ("step_size", "n_beta", "localization", "draws", "burn_in")
+"""The settings that calibration can choose."""
+LANGEVIN = ("sgld", "mala")
+"""Kernels whose proposals are those that the acceptance is measured of."""
+PROBES = 6
+SCOUTS = 2
+"""Chains per probe in the short runs."""
+SHARE_OF_RUN = 0.25
+TARGET = 0.05
+"""Wished standard error of the LLC, relative."""
+PILOTS = 3
+LEAST_RUN = 400
+"""Draws, with burn-in, that a run will have at least when calibration chooses them."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was tried, what was chosen, and why.
+
+    Attributes:
+        config: the chosen settings, complete.
+        steps: (K,) training steps of the probed checkpoints.
+        trials: the table of short runs, best first.
+        pilot: the trial of the longer run with the chosen setting.
+        pilot_trace_KD: (K, D) mean over chains of n_beta * excess loss in the pilot.
+        length: how burn-in and draws were found.
+        sentences: what was chosen and why; or why nothing is healthy, and what would help.
+        healthy: whether the pilot was, at every probe past the first decade of steps.
+        chain_steps: what calibration cost, in sampler steps of one chain on one batch.
+        run_chain_steps: what the run that it prepares costs.
+    """
+
+    config: SamplerConfig
+    steps: tuple[float, ...]
+    trials: tuple[Trial, ...]
+    pilot: Trial
+    pilot_trace_KD: Floats
+    length: Length
+    sentences: tuple[str, ...]
+    healthy: bool
+    chain_steps: float
+    run_chain_steps: float
+
+    @property
+    def cost_ratio(self) -> float:
+        """Of calibration to the run."""
+        return self.chain_steps / self.run_chain_steps
+
+
+def probe_positions(steps: Sequence[float]) -> list[int]:
+    """Indices of at most 6 checkpoints, evenly spread in log step over the whole sequence; step 0 is left out."""
+    usable = [index for index, step in enumerate(steps) if step > 0] or list(range(len(steps)))
+    logs = np.log([max(steps[index], 1e-9) for index in usable])
+    goals = np.linspace(logs[0], logs[-1], PROBES)
+    return sorted({usable[int(np.abs(logs - goal).argmin())] for goal in goals})
+
+
+def calibrate(
+    problem: Problem,
+    probes: Mapping[float, Weights],
+    base: SamplerConfig,
+    automatic: Collection[str],
+    *,
+    checkpoints: int,
+    progress: Progress = silent,
+) -> Calibration:
+    """Choose the automatic settings of `base`, the same for all checkpoints.
+
+    Args:
+        problem: what the checkpoints are measured against.
+        probes: step -> weights of checkpoints spread over the sequence (`probe_positions`).
+        base: the settings that stay; the values of automatic ones are not read.
+        automatic: names out of `AUTOMATIC`.
+        checkpoints: of the whole run, which sets what calibration may cost.
+        progress: told of short runs done.
+
+    Raises:
+        JobError: a step size cannot be found for this kernel.
+        ProblemError, CheckpointMismatch, NonFiniteWeights: as in `sample_group`.
+    """
+    if "step_size" in automatic and base.kernel not in LANGEVIN:
+        raise JobError(
+            f"step_size: auto is found from the acceptance of Langevin proposals, which kernel '{base.kernel}' does "
+            f"not make; write a number, or use kernel {' or '.join(LANGEVIN)}"
+        )
+    return _Search(problem, probes, base, frozenset(automatic), checkpoints, progress).run()
+
+
+class _Search:
+    """The state of one calibration: what is asked for, and what it has cost."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        probes: Mapping[float, Weights],
+        base: SamplerConfig,
+        automatic: frozenset[str],
+        checkpoints: int,
+        progress: Progress,
+    ) -> None:
+        self.problem, self.base, self.automatic, self.progress = problem, base, automatic, progress
+        self.steps, self.weights = tuple(probes), list(probes.values())
+        self.checkpoints = checkpoints
+        self.group = prepare(problem, self.weights, base)
+        self.loss_K = self._losses(self.group)
+        self.judged = [k for k, step in enumerate(self.steps) if step >= 10 * min(self.steps)] or [len(self.steps) - 1]
+        self.chain_steps = 0.0
+
+    def run(self) -> Calibration:
+        grid = rules.candidates(n_samples(self.problem), self._given("n_beta"), self._given("localization"))
+        draws = self._scouting_draws(len(grid))
+        may_cost = SHARE_OF_RUN * self._least_run()
+        ranked = rules.ranked(self._scout(grid, draws), self.judged)
+        pilots: list[tuple[Trial, Floats, Length]] = []
+        for index, trial in enumerate(ranked[:PILOTS]):
+            self.progress(len(grid) + index, len(grid) + PILOTS, f"pilot run {index + 1}")
+            before = self.chain_steps
+            pilots.append(self._pilot(trial.setting))
+            cost_of_pilot = self.chain_steps - before
+            if self._good(pilots[-1]) or self.chain_steps + cost_of_pilot > may_cost:
+                break
+        self.progress(len(grid) + PILOTS, len(grid) + PILOTS, "settings chosen")
+        best = max(pilots, key=lambda each: (self._good(each), each[0].healthy(self.judged)))  # the first of equals
+        return self._result(ranked, *best)
+
+    def _losses(self, group: Group) -> Floats:
+        """With the checkpoint's own outputs as reference there is no common level that chains could saturate at."""
+        own = self.base.reference == "self"
+        return np.full(len(group.loss), np.nan) if own else group.loss.cpu().numpy()
+
+    def _given(self, name: str) -> float | None:
+        return None if name in self.automatic else getattr(self.base, name)
+
+    def _run_chain_steps(self, burn_in: int, draws: int) -> float:
+        return float(self.checkpoints * self.base.chains * (burn_in + draws) * self.base.steps_between_draws)
+
+    def _least_run(self) -> float:
+        least = LEAST_RUN if {"draws", "burn_in"} & self.automatic else self.base.draws + self.base.burn_in
+        return self._run_chain_steps(0, least)
+
+    def _scouting_draws(self, settings: int) -> int:
+        """Half of what calibration may cost goes into the short runs; two thirds of that into their draws."""
+        may_cost = SHARE_OF_RUN / 3 * self._least_run()
+        return int(min(max(may_cost / (settings * len(self.steps) * SCOUTS), 60), 300))
+
+    def _scout(self, grid: Sequence[tuple[float, float]], draws: int) -> list[Trial]:
+        walkers = Walkers(self.group, replace(self.base, chains=SCOUTS))
+        trials: list[Trial] = []
+        before: tuple[float, float] | None = None
+        step = self._given("step_size") or 0.0
+        for index, (n_beta, localization) in enumerate(grid):
+            self.progress(index, len(grid) + PILOTS, f"n_beta {n_beta:g}, localization {localization:g}")
+            if before is None or before[0] != n_beta:
+                walkers.restart()
+                step = self._given("step_size") or 0.1 / (localization + n_beta)
+            setting = self._stepped(walkers, Setting(step, n_beta, localization), rounds=2, steps=draws // 3)
+            step = setting.step_size
+            before = (n_beta, localization)
+            excess_KCD = walkers.walk(setting, draws)
+            accepted = float(walkers.acceptance(setting, 1).min())
+            trials.append(self._trial(setting, accepted, excess_KCD))
+        self.chain_steps += walkers.chain_steps
+        return trials
+
+    def _stepped(self, walkers: Walkers, setting: Setting, *, rounds: int, steps: int, proposals: int = 1) -> Setting:
+        """The setting with the largest step that acceptance allows once chains have walked with it, or with its own."""
+        for _ in range(rounds):
+            if "step_size" in self.automatic:
+                precision = 1.1 if proposals > 1 else 1.3
+                step = walkers.largest_step(setting, proposals=proposals, precision=precision)
+                setting = replace(setting, step_size=step)
+            walkers.walk(setting, steps)
+        return setting
+
+    def _pilot(self, setting: Setting) -> tuple[Trial, Floats, Length]:
+        """A longer run from w* with the job's own engine and chains, after the step was refined on settled chains."""
+        walkers = Walkers(self.group, self.base)
+        setting = self._stepped(
+            walkers, setting, rounds=2, steps=int(min(max(self._memory(setting), 40), 100)), proposals=2
+        )
+        if "step_size" in self.automatic:
+            setting = replace(setting, step_size=rules.rounded_down(setting.step_size))
+        accepted = float(walkers.acceptance(setting, 4).min())
+        self.chain_steps += walkers.chain_steps
+        memory = self._memory(setting)
+        draws = int(min(max(8 * memory, 200), 500))
+        if not {"draws", "burn_in"} & self.automatic:
+            draws = min(draws, self.base.burn_in + self.base.draws)
+        config = replace(self.base, **_values(setting), burn_in=0, draws=draws)
+        excess_KCD = sample_group(self.problem, self.weights, config).excess_loss_KCD
+        self.chain_steps += excess_KCD.size * self.base.steps_between_draws
+        found = rules.length(excess_KCD, TARGET, self.base.chains, memory)
+        settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
+        trial = self._trial(setting, accepted, settled)
+        return trial, setting.n_beta * excess_KCD.mean(axis=1), found
+
+    def _trial(self, setting: Setting, acceptance: float, excess_KCD: Floats) -> Trial:
+        parameters = int(self.group.centers.shape[1])
+        memory = self._memory(setting)
+        return rules.trial(setting, acceptance, excess_KCD, self.loss_K, parameters=parameters, memory=memory)
+
+    def _memory(self, setting: Setting) -> float:
+        """Draws in which a direction that only the localization holds forgets."""
+        return 1 / max(setting.step_size * setting.localization * self.base.steps_between_draws, 1e-6)
+
+    def _good(self, pilot: tuple[Trial, Floats, Length]) -> bool:
+        return pilot[0].healthy(self.judged) == len(self.judged) and pilot[2].enough
+
+    def _result(self, ranked: Sequence[Trial], pilot: Trial, trace_KD: Floats, found: Length) -> Calibration:
+        chosen: dict[str, Any] = _values(pilot.setting)
+        for name, value in (("draws", found.draws), ("burn_in", found.burn_in)):
+            chosen[name] = value if name in self.automatic else getattr(self.base, name)
+        config = replace(self.base, **chosen)
+        sentences = words.sentences(
+            pilot, ranked, found, self.steps, self.judged, reference=self.base.reference, target=TARGET
+        )
+        return Calibration(
+            config=config,
+            steps=self.steps,
+            trials=tuple(ranked),
+            pilot=pilot,
+            pilot_trace_KD=trace_KD,
+            length=found,
+            sentences=tuple(sentences),
+            healthy=pilot.healthy(self.judged) == len(self.judged),
+            chain_steps=self.chain_steps,
+            run_chain_steps=self._run_chain_steps(config.burn_in, config.draws),
+        )
+
+
+def _values(setting: Setting) -> dict[str, Any]:
+    return {"step_size": setting.step_size, "n_beta": setting.n_beta, "localization": setting.localization}

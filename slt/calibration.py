@@ -1,0 +1,261 @@
+"""Choosing one set of sampler settings for a whole sequence of checkpoints: the rules, without the sampling.
+
+Legend of shapes: K probed checkpoints, C chains, D draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from slt.diagnostics import MAX_UNSATURATED, MIN_ESS_PER_CHAIN, diagnose, effective_draws
+from slt.learning_coefficient import default_n_beta
+from slt.trajectory import Floats, VerdictKind
+
+LOWEST_N_BETA = 2.0
+"""The lowest that is reported as working (the published grokking example)."""
+N_BETA_STEP = 6.0
+MOST_N_BETAS = 6
+LOCALIZATIONS = (1.0, 10.0, 100.0, 1000.0)
+"""The decades in which published values lie."""
+ONE_PARAMETER = 0.5
+"""The learning coefficient of a regular model with one parameter: an LLC below it has lost the model."""
+MOVED = 0.05
+"""Share of the losses' range by which neighbouring probes must differ before they can show saturation."""
+LEAST_SHARE_OF_MODEL = 0.02
+ESS_PER_CHAIN = 2 * MIN_ESS_PER_CHAIN
+"""Wished for; R-hat of as many draws is below its limit in 95 % of runs."""
+SETTLED = 0.05
+LONGEST_MEMORY = 150.0
+"""Draws in which a direction that only the localization holds may forget, if short runs do not settle."""
+UNSETTLED = 0.2
+"""Change of the mean between the halves of a short run that is still under way."""
+TOO_SLOW = "too slow"
+ONLY_GAMMA = "only gamma"
+DRAWS_BOUNDS = (300, 3000)
+BURN_IN_BOUNDS = (50, 1500)
+_SLOW = (VerdictKind.STEP_TOO_SMALL, VerdictKind.DRIFTING)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The three numbers of the posterior and its sampler that calibration chooses; units as in `SamplerConfig`."""
+
+    step_size: float
+    n_beta: float
+    localization: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a short run with one setting showed at the probed checkpoints.
+
+    Attributes:
+        acceptance: Metropolis acceptance of the step, at the checkpoint where it is lowest.
+        llc, std_error: (K,) of the short run; NaN where a chain diverged.
+        health: K words: "ok", or what is wrong; a short run's slowness counts as ok.
+        localized_share: of the LLC's size, -d log LLC / d log localization: 1 where it only measures gamma.
+        resolution: range of the LLC over the probes in standard errors.
+        score: resolution times the share that is not gamma's; 0 if no probe is healthy.
+    """
+
+    setting: Setting
+    acceptance: float
+    llc: tuple[float, ...]
+    std_error: tuple[float, ...]
+    health: tuple[str, ...]
+    localized_share: float = math.nan
+    resolution: float = math.nan
+    score: float = 0.0
+
+    def healthy(self, probes: Sequence[int]) -> int:
+        """How many of these probes are."""
+        return sum(self.health[k] == "ok" for k in probes)
+
+
+def candidates(n_samples: int, n_beta: float | None, localization: float | None) -> list[tuple[float, float]]:
+    """(n_beta, localization) to try, neighbours in localization one after the other; a number that is given stays.
+
+    n_beta runs in equal ratios from a low temperature's 2 to n / log n, localization over decades.
+    """
+    highest = default_n_beta(n_samples) if n_beta is None else n_beta
+    lowest = min(LOWEST_N_BETA, highest)
+    count = min(MOST_N_BETAS, 1 + math.ceil(math.log(highest / lowest) / math.log(N_BETA_STEP) - 1e-9))
+    n_betas = [highest] if n_beta is not None else list(np.geomspace(lowest, highest, max(count, 1)))
+    localizations = sorted(LOCALIZATIONS, reverse=True) if localization is None else [localization]
+    return [(_rounded(each), gamma) for each in n_betas for gamma in localizations]
+
+
+def trial(
+    setting: Setting, acceptance: float, excess_loss_KCD: Floats, loss_K: Floats, *, parameters: int, memory: float
+) -> Trial:
+    """Judge a short run, the burn-in left out.
+
+    Args:
+        setting: as sampled.
+        acceptance: of its step.
+        excess_loss_KCD: paired differences of the losses.
+        loss_K: L_n(w*), or NaN with `reference: self`, which cannot saturate at a common level.
+        parameters: how many move; few of them may have a small LLC.
+        memory: 1 / (step_size * localization) in draws.
+    """
+    n_beta = setting.n_beta
+    llc, error, words = [], [], []
+    for excess_loss_CD in excess_loss_KCD:
+        _, ess, verdict = diagnose(excess_loss_CD, n_beta)
+        llc.append(float(n_beta * excess_loss_CD.mean()))
+        error.append(float(n_beta * excess_loss_CD.std() / math.sqrt(max(ess, 1.0))) if ess == ess else math.nan)
+        kind = VerdictKind.OK if verdict.kind in _SLOW else verdict.kind
+        if kind is VerdictKind.OK and llc[-1] + 2 * error[-1] < min(ONE_PARAMETER, parameters / 20):
+            words.append(ONLY_GAMMA)
+        elif kind is VerdictKind.OK and memory > LONGEST_MEMORY and _unsettled(excess_loss_CD):
+            words.append(TOO_SLOW)
+        else:
+            words.append(kind.value)
+    for k in _saturated(loss_K, loss_K + np.array(llc) / n_beta, np.array(error) / n_beta):
+        words[k] = VerdictKind.SATURATED.value if words[k] == "ok" else words[k]
+    return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words))
+
+
+def _unsettled(excess_loss_CD: Floats) -> bool:
+    first, second = (half.mean() for half in np.array_split(excess_loss_CD, 2, axis=1))
+    return bool(abs(second - first) > UNSETTLED * abs(second))
+
+
+def _saturated(loss_K: Floats, sampled_loss_K: Floats, error_K: Floats) -> set[int]:
+    """Probes between which the loss moves and the sampled loss does not."""
+    found: set[int] = set()
+    moved, followed = np.abs(np.diff(loss_K)), np.abs(np.diff(sampled_loss_K))
+    for k in range(len(moved)):
+        clear = moved[k] > max(MOVED * np.ptp(loss_K), 4 * (error_K[k] + error_K[k + 1]) / MAX_UNSATURATED / 4)
+        if clear and followed[k] < MAX_UNSATURATED * moved[k]:
+            found |= {k, k + 1}
+    return found
+
+
+def ranked(trials: Sequence[Trial], judged: Sequence[int]) -> list[Trial]:
+    """Best first: by how many of the judged probes are healthy, then by score."""
+    scored = [_scored(each, trials) for each in trials]
+    return sorted(scored, key=lambda each: (-each.healthy(judged), -each.score))
+
+
+def _scored(one: Trial, trials: Sequence[Trial]) -> Trial:
+    share = _localized_share(one, trials)
+    error = np.nanmedian(one.std_error) if np.isfinite(one.std_error).any() else math.nan
+    values = [llc for llc, word in zip(one.llc, one.health, strict=True) if word == "ok"]
+    if not values or not error > 0:
+        return replace(one, localized_share=share)
+    resolution = (max(values) - min(values)) / float(error)
+    return replace(
+        one,
+        localized_share=share,
+        resolution=resolution,
+        score=resolution * max(1 - share, LEAST_SHARE_OF_MODEL),
+    )
+
+
+def _localized_share(one: Trial, trials: Sequence[Trial]) -> float:
+    """-d log LLC / d log localization against the next weaker one, else the next stronger; median of probes."""
+    gamma = one.setting.localization
+    others = [
+        each for each in trials if each.setting.n_beta == one.setting.n_beta and each.setting.localization != gamma
+    ]
+    nearest = sorted(
+        others, key=lambda each: (each.setting.localization > gamma, abs(each.setting.localization - gamma))
+    )
+    for other in nearest:
+        here, there = np.array(one.llc), np.array(other.llc)
+        both = (here > 0) & (there > 0)
+        if both.any():
+            decades = math.log(gamma / other.setting.localization)
+            return float(np.clip(-np.median(np.log(here[both] / there[both])) / decades, 0, 1))
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to sample.
+
+    Attributes:
+        settles_after: draws until the slowest probe's mean stays within 5 % of where it ends.
+        correlation_time: draws per independent one, at the slowest probe.
+        relative_error: expected standard error over LLC, at the probe where it is largest.
+        enough: whether draws and burn_in are as wished, and not cut by their bounds.
+    """
+
+    burn_in: int
+    draws: int
+    settles_after: int
+    correlation_time: float
+    relative_error: float
+    enough: bool
+
+
+def length(excess_loss_KCD: Floats, target: float, chains: int, longest_memory: float) -> Length:
+    """Burn-in and draws for a relative standard error of `target`, from a pilot run that began at w*.
+
+    Args:
+        excess_loss_KCD: the pilot, with its burn-in.
+        target: standard error of the mean over chains, relative to the LLC.
+        chains: of the run that is prepared.
+        longest_memory: 1 / (step_size * localization), draws in which the slowest direction that nothing but the
+            localization holds forgets: what a short pilot cannot see is not trusted to be faster.
+    """
+    total = excess_loss_KCD.shape[2]
+    finite = [each for each in excess_loss_KCD if np.isfinite(each).all()]
+    settles = max((_settles_after(each.mean(axis=0)) for each in finite), default=total)
+    if settles > total // 2:  # not seen to settle: the slowest mode's 95 %
+        settles = max(settles, math.ceil(3 * longest_memory))
+    times, wanted, spreads = [1.0], [float(DRAWS_BOUNDS[0])], [0.0]
+    for excess_loss_CD in finite:
+        kept = excess_loss_CD[:, min(settles, total // 2) :]
+        time = max(1.0, kept.size / max(effective_draws(kept), 1.0))
+        spread = float(kept.std() / max(abs(kept.mean()), np.finfo(float).tiny))
+        times.append(time)
+        spreads.append(spread * math.sqrt(time / chains))
+        wanted += [ESS_PER_CHAIN * time, (spreads[-1] / target) ** 2 if kept.mean() > 0 else 0.0]
+    draws, burn_in = math.ceil(max(wanted)), math.ceil(1.5 * settles)
+    kept_draws, kept_burn_in = _bounded(draws, DRAWS_BOUNDS), _bounded(burn_in, BURN_IN_BOUNDS)
+    return Length(
+        burn_in=kept_burn_in,
+        draws=kept_draws,
+        settles_after=settles,
+        correlation_time=max(times),
+        relative_error=max(spreads) / math.sqrt(kept_draws),
+        enough=draws <= DRAWS_BOUNDS[1] and burn_in <= BURN_IN_BOUNDS[1],
+    )
+
+
+def _settles_after(trace_D: Floats) -> int:
+    """The first of 20 blocks from which on the mean of the rest is within 5 % of that of the last half."""
+    blocks = np.array([block.mean() for block in np.array_split(trace_D, 20)])
+    final = blocks[10:].mean()
+    noise = blocks[10:].std(ddof=1)
+    off = np.abs(blocks - final) > SETTLED * abs(final) + 2 * noise
+    last_off = int(np.flatnonzero(off)[-1]) + 1 if off.any() else 0
+    return math.ceil(last_off * len(trace_D) / 20)
+
+
+def _bounded(value: int, bounds: tuple[int, int]) -> int:
+    """Within the bounds, rounded up to tens."""
+    return int(min(max(math.ceil(value / 10) * 10, bounds[0]), bounds[1]))
+
+
+def _rounded(value: float) -> float:
+    """Three digits: what is chosen is written in a job file."""
+    return float(f"{value:.3g}")
+
+
+def rounded_down(value: float) -> float:
+    """Two digits, not above the value: a step that was measured is not made larger for looking nice."""
+    scale = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")
+
+
+def plain(rows: Iterable[Trial]) -> list[dict[str, Any]]:
+    """Rows of the table of what was tried."""
+    return [asdict(row.setting) | {k: v for k, v in asdict(row).items() if k != "setting"} for row in rows]

@@ -1,0 +1,97 @@
+"""What a calibration chose and why, or why it could not, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Length, Trial
+from slt.trajectory import VerdictKind
+
+_BELOW, _SATURATED = VerdictKind.BELOW_CHECKPOINT.value, VerdictKind.SATURATED.value
+
+
+def sentences(
+    pilot: Trial,
+    trials: Sequence[Trial],
+    length: Length,
+    steps: Sequence[float],
+    judged: Sequence[int],
+    *,
+    reference: str,
+    target: float,
+) -> list[str]:
+    """Why this setting, how sure, and, where a probe is not healthy, what would help."""
+    setting = pilot.setting
+    healthy = [each for each in trials if each.healthy(judged) == len(judged)]
+    result = [
+        f"Tried {len(trials)} pairs of n_beta and localization at {len(steps)} checkpoints: {len(healthy)} healthy at "
+        f"every one past the first decade of steps.",
+        f"n_beta {setting.n_beta:g} and localization {setting.localization:g}: {_why(pilot, trials)}",
+        f"Step size {setting.step_size:g}: Metropolis would accept {pilot.acceptance:.0%} of the proposals at the most "
+        f"demanding checkpoint.",
+        f"Burn-in {length.burn_in}: the slowest probe settles after {length.settles_after} draws. "
+        f"Draws {length.draws}: one in {length.correlation_time:.0f} is independent, which leaves a standard error of "
+        f"{length.relative_error:.1%} of the LLC or less.",
+    ]
+    if length.relative_error > target:
+        result.append(
+            f"That is above the wished {target:.0%}; more chains would bring it there"
+            f"{'' if length.enough else ', because draws or burn-in are at the limit of what is reasonable'}."
+        )
+    elif not length.enough:
+        result.append("The chains are slow: draws or burn-in are at the limit of what is reasonable.")
+    return result + (_help(pilot, trials, steps, judged, reference) if pilot.healthy(judged) < len(judged) else [])
+
+
+def _why(pilot: Trial, trials: Sequence[Trial]) -> str:
+    chosen = next(
+        each
+        for each in trials
+        if (each.setting.n_beta, each.setting.localization) == (pilot.setting.n_beta, pilot.setting.localization)
+    )
+    if not chosen.score > 0:
+        return "nothing was better; no probe was healthy."
+    return (
+        f"the LLC's range over the checkpoints is {chosen.resolution:.0f} standard errors of a short run, and "
+        f"{chosen.localized_share:.0%} of its size is due to localization."
+    )
+
+
+def _help(
+    pilot: Trial, trials: Sequence[Trial], steps: Sequence[float], judged: Sequence[int], reference: str
+) -> list[str]:
+    bad = [k for k in judged if pilot.health[k] != "ok"]
+    listed = ", ".join(f"step {steps[k]:g} ({pilot.health[k]})" for k in bad)
+    nothing = not any(each.healthy(judged) == len(judged) for each in trials)
+    head = (
+        "No setting is healthy at every checkpoint" if nothing else "The pilot run is not healthy at every checkpoint"
+    )
+    result = [f"{head}; with the chosen one: {listed}."]
+    met = Counter(each.health[k] for each in trials for k in bad)
+    below = [k for k in bad if pilot.health[k] == _BELOW]
+    if (below or met[_BELOW] > len(trials) * len(bad) / 2) and reference == "labels":
+        early = (
+            f", or leave out the checkpoints up to step {steps[max(below)]:g}"
+            if below and max(below) < judged[-1]
+            else ""
+        )
+        result.append(
+            f"Chains find lower losses than the checkpoints', which are not at minima of the loss: use `reference: "
+            f"self`, which measures against the checkpoint's own outputs{early}."
+        )
+    if met[_SATURATED]:
+        result.append(
+            "Chains forget the checkpoint: a stronger localization, or `reference: self`, keeps them near it."
+        )
+    if met[VerdictKind.DIVERGED.value]:
+        result.append("Chains diverge: a smaller step size, or dtype: float64.")
+    if met[VerdictKind.CHAINS_DISAGREE.value]:
+        result.append(
+            "Chains settle at different levels: more chains average over them, a stronger localization holds them."
+        )
+    if met[TOO_SLOW]:
+        result.append("Chains need too many draws to settle: a stronger localization shortens their way.")
+    if met[ONLY_GAMMA]:
+        result.append(f"An LLC under {ONE_PARAMETER} is less than one parameter's: a weaker localization sees more.")
+    return result
