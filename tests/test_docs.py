@@ -34,7 +34,8 @@ def test_the_page_on_bringing_your_own_model_works_as_written(tmp_path: Path) ->
 
     trained = run([sys.executable, "-c", training], tmp_path)
     assert trained.returncode == 0, trained.stderr
-    estimated = run([sys.executable, "-m", "workers.cli", "run", "blobs.yaml", "--serial"], tmp_path)
+    slt = str(Path(sys.executable).with_name("slt"))
+    estimated = run([slt, "run", "blobs.yaml", "--serial"], tmp_path)
     assert estimated.returncode == 0, estimated.stderr + estimated.stdout
     assert (tmp_path / "results/blobs/report.html").stat().st_size > 100_000
     in_python = run([sys.executable, "-c", notebook], tmp_path)
