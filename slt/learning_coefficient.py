@@ -46,6 +46,29 @@ def heat_capacity(excess_loss_CD: ArrayLike, n_beta: float) -> float:
     return n_beta**2 * float(excess.var()) if np.isfinite(excess).all() else math.nan
 
 
+def interval(estimate: Estimate, level: float = 0.9) -> tuple[float, float]:
+    """A confidence interval for the LLC: Student's t with C - 1 degrees of freedom times the standard error.
+
+    A standard error over C = 4 chains is itself uncertain by 40 %: 1.645 of them cover in 80 % of runs, not in 90 %.
+    A single chain's standard error comes from its effective draws, and the normal quantile is taken.
+    What it covers is the mean that infinitely long chains with these settings have; both ends are NaN without an estimate.
+
+    Args:
+        estimate: with its standard error and chains.
+        level: probability with which the interval covers.
+
+    Raises:
+        JobError: a level that is not strictly between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise JobError(f"the level of an interval is {level}; it must be between 0 and 1, such as 0.9")
+    from scipy.stats import norm, t
+
+    chains, upper = len(estimate.llc_chains), 0.5 * (1 + level)
+    half = estimate.llc_std_error * float(t.ppf(upper, chains - 1) if chains > 1 else norm.ppf(upper))
+    return estimate.llc - half, estimate.llc + half
+
+
 def estimates_from_traces(
     steps: Sequence[float],
     excess_loss_KCD: ArrayLike,

@@ -7,7 +7,7 @@ import pytest
 
 from slt.closed_form import sgld_on_quadratic
 from slt.errors import JobError
-from slt.learning_coefficient import default_n_beta, estimates_from_traces, heat_capacity, wbic
+from slt.learning_coefficient import default_n_beta, estimates_from_traces, heat_capacity, interval, wbic
 from slt.trajectory import VerdictKind
 from tests import scenarios
 
@@ -135,3 +135,39 @@ def test_at_n_beta_zero_the_llc_is_zero_whatever_the_loss_does():
     estimates = estimates_from_traces(range(8), healthy(8), np.linspace(1, 2, 8), 0.0, burn_in=0)
     assert [estimate.llc for estimate in estimates] == [0.0] * 8
     assert all(estimate.verdict.kind is VerdictKind.OK for estimate in estimates)
+
+
+@pytest.mark.parametrize(("chains", "draws"), [(2, 60), (4, 60), (1, 600)])
+def test_nine_in_ten_intervals_cover_the_exact_llc(chains, draws):
+    runs = 300
+    n_beta, exact = 10.0, sgld_on_quadratic(**scenarios.QUADRATIC, draws=1)[0]
+    losses = scenarios.sgld_losses(
+        np.random.default_rng(chains), chains=chains * runs, draws=draws, **scenarios.QUADRATIC
+    ).reshape(runs, chains, draws)
+    found = estimates_from_traces(range(runs), losses / n_beta, np.zeros(runs), n_beta, burn_in=0, reference="self")
+    bounds = np.array([interval(estimate) for estimate in found])
+    covered = ((bounds[:, 0] <= exact) & (exact <= bounds[:, 1])).mean()
+    # the range that is asked of 200 runs; three standard errors of a share of 300 are 0.05
+    assert 0.85 <= covered <= 0.95
+
+
+def test_four_chains_need_more_than_the_normal_quantile():
+    (estimate,) = estimates_from_traces([1], healthy(1), [1.0], 10.0, burn_in=0)
+    low, high = interval(estimate)
+    assert 0.5 * (low + high) == pytest.approx(estimate.llc)
+    # the 95 % quantile of Student's t with 3 degrees of freedom, from any table
+    assert 0.5 * (high - low) == pytest.approx(2.353 * estimate.llc_std_error, rel=1e-3)
+
+
+def test_without_an_estimate_there_is_no_interval():
+    traces = healthy(1)
+    traces[0, 0, -1] = np.nan
+    (estimate,) = estimates_from_traces([1], traces, [1.0], 10.0, burn_in=0)
+    assert np.isnan(interval(estimate)).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 90.0, math.nan])
+def test_a_level_that_is_no_probability_is_refused(level):
+    (estimate,) = estimates_from_traces([1], healthy(1), [1.0], 10.0, burn_in=0)
+    with pytest.raises(JobError, match="between 0 and 1"):
+        interval(estimate, level)
