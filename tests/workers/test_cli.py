@@ -68,6 +68,13 @@ def test_other_columns_are_gauges_of_the_same_boundaries(workplace, curve):
     assert "Which gauge sees which boundary" in workplace.slt(*arguments).stdout
 
 
+def test_a_second_opinion_confirms_the_shelf(workplace, curve):
+    arguments = ("stages", str(curve), "--second-opinion")
+    [boundary] = json.loads(workplace.slt(*arguments, "--json").stdout)["boundaries"]
+    assert boundary["confirmed"] is True
+    assert "shelf, confirmed" in workplace.slt(*arguments).stdout
+
+
 def test_the_stage_table_names_every_boundary(workplace, curve):
     result = workplace.slt("stages", str(curve))
     assert result.exit_code == 0
