@@ -82,8 +82,10 @@ class Walkers:
         `exp(U(w) - U(w')) q(w | w') / q(w' | w)`, U the potential `n_beta L_n(w) + gamma/2 |w - w*|^2` and q the
         density of the step. A proposal that is not finite is not accepted.
         """
-        epsilon = setting.step_size
-        here, slope = self._potential(setting, self._position)
+        return self._acceptance(setting, self._potential(setting, self._position), proposals)
+
+    def _acceptance(self, setting: Setting, potential: tuple[Tensor, Tensor], proposals: int) -> Floats:
+        epsilon, (here, slope) = setting.step_size, potential
         total = here.new_zeros(here.shape)
         for _ in range(proposals):
             noise = self._noise.next()
@@ -117,9 +119,9 @@ class Walkers:
         Bisection on the logarithm of the step from the setting's own, to a factor of `precision`; chains stay.
         """
         low, high = 0.0, math.inf
-        step = setting.step_size
+        step, potential = setting.step_size, self._potential(setting, self._position)
         while high / max(low, 1e-300) > precision and TINY < step < 1 / TINY:
-            accepted = self.acceptance(replace(setting, step_size=step), proposals).min() >= ACCEPTANCE
+            accepted = self._acceptance(replace(setting, step_size=step), potential, proposals).min() >= ACCEPTANCE
             low, high = (step, high) if accepted else (low, step)
             step = math.sqrt(low * high) if 0 < low < high < math.inf else (2 * low if accepted else 0.4 * high)
         noise = float(self.batch_noise(setting.n_beta).max())

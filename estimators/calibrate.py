@@ -6,6 +6,7 @@ checkpoints, problem and seed give the same settings. Legend of shapes: K probed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +36,8 @@ SHARE_OF_RUN = 0.25
 TARGET = 0.05
 """Wished standard error of the LLC, relative."""
 PILOTS = 3
-LEAST_RUN = 400
+PLACES = 4
+LEAST_RUN = 350
 """Draws, with burn-in, that a run will have at least when calibration chooses them."""
 
 
@@ -176,37 +178,46 @@ class _Search:
         step = self._given("step_size") or 0.0
         for index, (n_beta, localization) in enumerate(grid):
             self.progress(index, len(grid) + PILOTS, f"n_beta {n_beta:g}, localization {localization:g}")
-            if before is None or before[0] != n_beta:
+            fresh = before is None or before[0] != n_beta
+            if fresh:
                 walkers.restart()
                 step = self._given("step_size") or 0.1 / (localization + n_beta)
-            setting = self._stepped(walkers, Setting(step, n_beta, localization), rounds=2, steps=draws // 3)
+            setting = self._stepped(
+                walkers, Setting(step, n_beta, localization), rounds=2 if fresh else 1, steps=draws // 3
+            )
             step = setting.step_size
             before = (n_beta, localization)
-            excess_KCD = walkers.walk(setting, draws)
-            accepted = float(walkers.acceptance(setting, 1).min())
-            trials.append(self._trial(setting, accepted, excess_KCD))
+            trials.append(self._trial(setting, walkers, draws))
+            slow = rules.TOO_SLOW in trials[-1].health and self._memory(setting) < 2 * rules.LONGEST_MEMORY
+            if slow and rules.ONLY_GAMMA not in trials[-1].health:  # give it the time that it needs to settle
+                walkers.walk(setting, draws)
+                trials[-1] = self._trial(setting, walkers, draws)
         self.chain_steps += walkers.chain_steps
         return trials
 
-    def _stepped(self, walkers: Walkers, setting: Setting, *, rounds: int, steps: int, proposals: int = 1) -> Setting:
-        """The setting with the largest step that acceptance allows once chains have walked with it, or with its own."""
-        for _ in range(rounds):
-            if "step_size" in self.automatic:
-                precision = 1.1 if proposals > 1 else 1.3
-                step = walkers.largest_step(setting, proposals=proposals, precision=precision)
-                setting = replace(setting, step_size=step)
+    def _stepped(self, walkers: Walkers, setting: Setting, *, rounds: int, steps: int) -> Setting:
+        """The setting with the largest step that acceptance allows, each time the chains have walked with the last."""
+        for _ in range(rounds if "step_size" in self.automatic else 0):
+            setting = replace(setting, step_size=walkers.largest_step(setting))
             walkers.walk(setting, steps)
         return setting
+
+    def _refined(self, walkers: Walkers, setting: Setting) -> Setting:
+        """The same on chains that have settled: the mean over several places, because acceptance differs with them."""
+        setting = self._stepped(walkers, setting, rounds=1, steps=int(min(max(self._memory(setting), 40), 100)))
+        if "step_size" not in self.automatic:
+            return setting
+        logs = []
+        for _ in range(PLACES):
+            logs.append(math.log(walkers.largest_step(setting, proposals=4, precision=1.15)))
+            walkers.walk(replace(setting, step_size=math.exp(float(np.mean(logs)))), 20)
+        return replace(setting, step_size=rules.rounded_down(math.exp(float(np.mean(logs)))))
 
     def _pilot(self, setting: Setting) -> tuple[Trial, Floats, Length]:
         """A longer run from w* with the job's own engine and chains, after the step was refined on settled chains."""
         walkers = Walkers(self.group, self.base)
-        setting = self._stepped(
-            walkers, setting, rounds=2, steps=int(min(max(self._memory(setting), 40), 100)), proposals=2
-        )
-        if "step_size" in self.automatic:
-            setting = replace(setting, step_size=rules.rounded_down(setting.step_size))
-        accepted = float(walkers.acceptance(setting, 4).min())
+        setting = self._refined(walkers, setting)
+        accepted = float(walkers.acceptance(setting, 8).min())
         self.chain_steps += walkers.chain_steps
         memory = self._memory(setting)
         draws = int(min(max(8 * memory, 200), 500))
@@ -217,10 +228,14 @@ class _Search:
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws
         found = rules.length(excess_KCD, TARGET, self.base.chains, memory)
         settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
-        trial = self._trial(setting, accepted, settled)
+        trial = self._judge(setting, accepted, settled)
         return trial, setting.n_beta * excess_KCD.mean(axis=1), found
 
-    def _trial(self, setting: Setting, acceptance: float, excess_KCD: Floats) -> Trial:
+    def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:
+        excess_KCD = walkers.walk(setting, draws)
+        return self._judge(setting, float(walkers.acceptance(setting, 1).min()), excess_KCD)
+
+    def _judge(self, setting: Setting, acceptance: float, excess_KCD: Floats) -> Trial:
         parameters = int(self.group.centers.shape[1])
         memory = self._memory(setting)
         return rules.trial(setting, acceptance, excess_KCD, self.loss_K, parameters=parameters, memory=memory)

@@ -80,18 +80,19 @@ def _help(
             f"Chains find lower losses than the checkpoints', which are not at minima of the loss: use `reference: "
             f"self`, which measures against the checkpoint's own outputs{early}."
         )
-    if met[_SATURATED]:
+    here = {pilot.health[k] for k in bad}
+    if _SATURATED in here:
         result.append(
             "Chains forget the checkpoint: a stronger localization, or `reference: self`, keeps them near it."
         )
-    if met[VerdictKind.DIVERGED.value]:
+    if VerdictKind.DIVERGED.value in here:
         result.append("Chains diverge: a smaller step size, or dtype: float64.")
-    if met[VerdictKind.CHAINS_DISAGREE.value]:
+    if VerdictKind.CHAINS_DISAGREE.value in here:
         result.append(
             "Chains settle at different levels: more chains average over them, a stronger localization holds them."
         )
-    if met[TOO_SLOW]:
+    if TOO_SLOW in here:
         result.append("Chains need too many draws to settle: a stronger localization shortens their way.")
-    if met[ONLY_GAMMA]:
+    if ONLY_GAMMA in here:
         result.append(f"An LLC under {ONE_PARAMETER} is less than one parameter's: a weaker localization sees more.")
     return result
