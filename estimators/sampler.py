@@ -6,7 +6,6 @@ Legend of shapes: K checkpoints, C chains, D draws after burn-in.
 from __future__ import annotations
 
 import difflib
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,9 @@ from estimators.kernels import FULL_BATCH, KERNELS
 from slt.errors import JobError
 
 Floats = NDArray[np.float64]
+
+LARGEST = 1e18
+"""Of step size, n_beta and localization: their products are to be float32 numbers."""
 
 _CHOICES = {
     "kernel": tuple(KERNELS),
@@ -71,12 +73,12 @@ class SamplerConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise JobError(f"sampler.{name} is '{value}'{_nearest(value, choices)}; choose {' or '.join(choices)}")
-        if not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise JobError(f"sampler.step_size is {self.step_size}; it must be above 0")
-        for name in ("n_beta", "localization"):
+        for name in ("step_size", "n_beta", "localization"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise JobError(f"sampler.{name} is {value}; it must be 0 or more")
+            if not isinstance(value, int | float | np.number) or not 0 <= float(value) <= LARGEST:
+                raise JobError(f"sampler.{name} is {value!r}; it must be a number from 0 to {LARGEST:g}")
+        if self.step_size == 0:
+            raise JobError(f"sampler.step_size is {self.step_size}; it must be above 0")
         least = {"chains": 1, "draws": 1, "burn_in": 0, "batch_size": 1, "seed": 0, "steps_between_draws": 1}
         for name, minimum in least.items():
             value = getattr(self, name)

@@ -112,16 +112,31 @@ def sampler_settings(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@given(name=st.sampled_from(sorted(PROBLEMS)), chosen=sampler_settings(), checkpoints=st.integers(1, 3))
-@example(
-    name="quartic",
-    chosen={"step_size": 10.0, "n_beta": 1e6, "localization": 0.0, "chains": 2, "draws": 20, "dtype": "float64"},
-    checkpoints=1,
-)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+COMBINATIONS = {
+    "name": st.sampled_from(sorted(PROBLEMS)), "chosen": sampler_settings(), "checkpoints": st.integers(1, 3),
+}  # fmt: skip
+EXPLOSION = {"step_size": 10.0, "n_beta": 1e6, "localization": 0.0, "chains": 2, "draws": 20, "dtype": "float64"}
+
+
+@given(**COMBINATIONS)
+@example(name="quartic", chosen=EXPLOSION, checkpoints=1)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_valid_setting_gives_finite_estimates_or_says_why_not(
     name: str, chosen: Mapping[str, object], checkpoints: int
 ) -> None:
+    assert_finite_or_said_why_not(name, chosen, checkpoints)
+
+
+@pytest.mark.slow
+@given(**COMBINATIONS)
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_thousand_valid_settings_give_finite_estimates_or_say_why_not(
+    name: str, chosen: Mapping[str, object], checkpoints: int
+) -> None:
+    assert_finite_or_said_why_not(name, chosen, checkpoints)
+
+
+def assert_finite_or_said_why_not(name: str, chosen: Mapping[str, object], checkpoints: int) -> None:
     problem = PROBLEMS[name]()
     weights = problem.model.state_dict()
     states = {step: {key: (1 + 0.3 * step) * value for key, value in weights.items()} for step in range(checkpoints)}
