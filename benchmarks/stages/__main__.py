@@ -15,6 +15,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks.stages.figures import Scores
+from benchmarks.stages.online import online
 from benchmarks.stages.others import LinearRun, event_test, linear_run, seconds_per_curve
 from benchmarks.stages.plan import FULL, QUICK, Plan
 from benchmarks.stages.report import Bench, markdown, marks_table
@@ -37,13 +38,15 @@ def main() -> None:
         chosen = choose(fitted("set knobs, even seeds", tuning(plan.tuned)), METHODS.values())
         outcomes = fitted("score, odd seeds", plan.scoring(chosen))
         linear = _linear_runs(plan.size.linear if options.linear is None else options.linear, progress)
-        rest = progress.add_task("event test, times", total=2)
+        rest = progress.add_task("online, event test, times", total=3)
+        live = online(plan.size.online, options.processes)
+        progress.advance(rest)
         events = event_test(plan.size.events)
         progress.advance(rest)
         times = seconds_per_curve()
         progress.advance(rest)
     scores = [Scores(plan, each, outcomes) for each in chosen]
-    bench = Bench(scores, events, times, linear, (time.perf_counter() - started) / 60, options.processes)
+    bench = Bench(scores, events, times, linear, live, (time.perf_counter() - started) / 60, options.processes)
     out = options.out or (None if options.quick else RESULTS)
     Console().print(Markdown(marks_table(bench.rows) if out else markdown(bench)))
     if out:

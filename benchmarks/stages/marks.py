@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from benchmarks.stages.figures import SURE, Figure, Scores
+from benchmarks.stages.online import Online
 from benchmarks.stages.others import EventTest
 from benchmarks.stages.plan import REPLICATES, Plan
 from benchmarks.stages.scores import TOLERANCE
@@ -81,7 +82,9 @@ class Row:
         return "reached, the aim too" if better else "reached"
 
 
-def rows(ours: Scores, peers: Sequence[Scores], events: EventTest, times: dict[str, float]) -> list[Row]:
+def rows(
+    ours: Scores, peers: Sequence[Scores], events: EventTest, times: dict[str, float], online: Online
+) -> list[Row]:
     """Everything that has a mark."""
     plan = ours.plan
     return [
@@ -94,7 +97,17 @@ def rows(ours: Scores, peers: Sequence[Scores], events: EventTest, times: dict[s
         ),
         Row(f"event test, size at 5 %, both lists late ({events.runs} runs)", events.size, percent, most=0.05),
         Row(f"event test, power for 4 or 5 matched events ({events.runs} runs)", events.power, plain, least=0.85),
+        *_online(online),
         *_against(ours, peers, plan),
+    ]
+
+
+def _online(online: Online) -> list[Row]:
+    runs = f"online, {len(online.runs)} runs"
+    return [
+        Row(f"{runs}: settled boundaries that the whole curve has not", Figure(online.taken_back), whole, most=0),
+        Row(f"{runs}: median delay after the boundary, decades", Figure(online.after_boundary), plain, most=0.15),
+        Row(f"{runs}: median delay after the next burst's onset, decades", Figure(online.after_onset), plain),
     ]
 
 

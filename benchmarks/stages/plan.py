@@ -31,13 +31,34 @@ class Size:
     tuned: int
     events: int
     linear: int
+    online: int
 
 
 FULL = Size(
-    smooth=40, stairs=20, nulls=200, peer_nulls=60, harder=40, repeated=15, published=10, tuned=2, events=400, linear=3
+    smooth=40,
+    stairs=20,
+    nulls=200,
+    peer_nulls=60,
+    harder=40,
+    repeated=15,
+    published=10,
+    tuned=2,
+    events=400,
+    linear=3,
+    online=50,
 )
 QUICK = Size(
-    smooth=4, stairs=2, nulls=20, peer_nulls=5, harder=4, repeated=2, published=2, tuned=1, events=60, linear=0
+    smooth=4,
+    stairs=2,
+    nulls=20,
+    peer_nulls=5,
+    harder=4,
+    repeated=2,
+    published=2,
+    tuned=1,
+    events=60,
+    linear=0,
+    online=4,
 )
 
 

@@ -14,6 +14,7 @@ from benchmarks.stages.cells import NOISES, POINTS
 from benchmarks.stages.changepoints import SAMPLES
 from benchmarks.stages.figures import Figure, Scores
 from benchmarks.stages.marks import TOLERANCE_SENTENCE, Row, fine, percent, rows
+from benchmarks.stages.online import Online, sentence
 from benchmarks.stages.others import CLOSE, EventTest, LinearRun
 from benchmarks.stages.scores import total
 
@@ -26,6 +27,7 @@ class Bench:
     events: EventTest
     times: dict[str, float]
     linear: Sequence[LinearRun]
+    online: Online
     minutes: float
     processes: int
 
@@ -35,7 +37,7 @@ class Bench:
 
     @property
     def rows(self) -> list[Row]:
-        return rows(self.ours, self.scores[1:], self.events, self.times)
+        return rows(self.ours, self.scores[1:], self.events, self.times, self.online)
 
 
 def markdown(bench: Bench) -> str:
@@ -48,6 +50,7 @@ def markdown(bench: Bench) -> str:
         "## Where it is good and where not\n\n" + _cells(bench.ours),
         "## Probabilities and intervals\n\n" + _probabilities(bench.ours),
         "## Comparison with events\n\n" + _events(bench.events),
+        "## Online\n\n" + sentence(bench.online),
         "## Linear networks\n\n" + _linear(bench.linear),
         "## Machine\n\n" + machine(bench),
     ]
