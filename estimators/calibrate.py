@@ -37,6 +37,7 @@ TARGET = 0.05
 """Wished standard error of the LLC, relative."""
 PILOTS = 3
 PLACES = 4
+LEAST_PILOT = 100
 LEAST_RUN = 350
 """Draws, with burn-in, that a run will have at least when calibration chooses them."""
 
@@ -222,7 +223,7 @@ class _Search:
         memory = self._memory(setting)
         draws = int(min(max(8 * memory, 200), 500))
         if not {"draws", "burn_in"} & self.automatic:
-            draws = min(draws, self.base.burn_in + self.base.draws)
+            draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
         config = replace(self.base, **_values(setting), burn_in=0, draws=draws)
         excess_KCD = sample_group(self.problem, self.weights, config).excess_loss_KCD
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws

@@ -70,7 +70,7 @@ def curvatures(scale: float) -> np.ndarray:
     return scale * np.logspace(-1.5, 0, SIZE)
 
 
-def test_the_chosen_step_is_accepted_nine_times_in_ten_at_the_most_demanding_checkpoint(calibrated: Calibration) -> None:
+def test_the_chosen_step_is_accepted_nine_times_in_ten_where_it_is_hardest(calibrated: Calibration) -> None:
     chosen = calibrated.config
     exact = [
         metropolis_acceptance(chosen.n_beta * curvatures(1 + 3 * k) + chosen.localization, chosen.step_size)

@@ -81,8 +81,8 @@ def test_an_unknown_key_like_nothing_lists_the_valid_ones(job_file):
         (["resources.device=cuda"], "resources: device is cuda but gpus is 0"),
         (["resources.gpus=1", "resources.device=cpu"], "resources: gpus is 1 but device is cpu"),
         (["resources.checkpoints_per_unit=0"], "checkpoints_per_unit is 0"),
-        (["sampler.step_size=auto"], "'step_size: auto' needs calibration"),
-        (["sampler.localization=auto"], "'localization: auto' needs calibration"),
+        (["sampler.step_size=automatic"], "sampler.step_size is 'automatic'"),
+        (["sampler.chains=auto"], "sampler.chains is 'auto'"),
         (["sampler.chains=many"], "sampler.chains is 'many'"),
         (["stages.axis=cubic"], "stages.axis is 'cubic'"),
         (["sampler=5"], "sampler is 5"),
@@ -123,10 +123,20 @@ def test_sampler_settings_mirror_the_sampler_config_field_by_field():
             assert ours[name].default == field.default, name
 
 
-def test_automatic_n_beta_is_n_over_log_n(job_file):
-    job = read_job(job_file(GOOD.replace("n_beta: 10, ", "")))
-    # 1000 / ln 1000
-    assert job.sampler.resolve(1000, "cpu").n_beta == pytest.approx(144.765, abs=1e-3)
+def test_what_is_left_out_is_automatic_and_the_length_follows(job_file):
+    posterior = {"step_size", "n_beta", "localization"}
+    assert read_job(job_file(GOOD)).sampler.automatic == frozenset()
+    assert read_job(job_file(GOOD)).sampler.draws == 300
+    assert read_job(job_file(GOOD.replace("n_beta: 10, ", ""))).sampler.automatic == {"n_beta", "draws", "burn_in"}
+    without = "\n".join(line for line in GOOD.splitlines() if not line.startswith("sampler"))
+    assert read_job(job_file(without)).sampler.automatic == posterior | {"draws", "burn_in"}
+    assert read_job(job_file(without), ["sampler.draws=50"]).sampler.automatic == posterior | {"burn_in"}
+
+
+def test_chosen_values_stand_where_the_job_says_auto(job_file):
+    sampler = read_job(job_file(GOOD), ["sampler.n_beta=auto", "sampler.draws=50", "sampler.burn_in=5"]).sampler
+    assert sampler.resolve("cpu", {"n_beta": 7.5}).n_beta == 7.5
+    assert sampler.resolve("cpu", {"n_beta": 7.5}).draws == 50
 
 
 def test_the_echo_of_a_job_reads_back_as_the_same_job(job_file, tmp_path):

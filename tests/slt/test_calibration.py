@@ -1,0 +1,109 @@
+"""The rules of calibration, on numbers whose right answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slt.calibration import (
+    LOCALIZATIONS,
+    Setting,
+    Trial,
+    candidates,
+    length,
+    ranked,
+    rounded_down,
+    trial,
+)
+from slt.learning_coefficient import default_n_beta
+from tests.scenarios import slow_chains
+
+PROBES = (0, 1, 2)
+
+
+def quadratic_trial(n_beta: float, localization: float, scales: tuple[float, ...] = (1.0, 2.0, 4.0)) -> Trial:
+    """The exact LLC of quadratics of ten equal curvatures: 5 h / (h + gamma) with h = n_beta * scale."""
+    llc = tuple(5 * n_beta * scale / (n_beta * scale + localization) for scale in scales)
+    return Trial(Setting(1e-3, n_beta, localization), 0.92, llc, (0.1, 0.1, 0.1), ("ok", "ok", "ok"))
+
+
+def test_pairs_run_from_a_low_temperature_to_n_over_log_n_and_cover_the_decades() -> None:
+    pairs = candidates(4000, None, None)
+    n_betas = sorted({n_beta for n_beta, _ in pairs})
+    assert n_betas[0] == 2
+    assert n_betas[-1] == pytest.approx(default_n_beta(4000), rel=5e-3)
+    assert {gamma for _, gamma in pairs} == set(LOCALIZATIONS)
+    assert len(pairs) == len(n_betas) * len(LOCALIZATIONS)
+
+
+def test_a_number_that_is_given_is_the_only_one_tried() -> None:
+    assert {n_beta for n_beta, _ in candidates(4000, 17.0, None)} == {17.0}
+    assert {gamma for _, gamma in candidates(4000, None, 3.0)} == {3.0}
+    assert candidates(4000, 17.0, 3.0) == [(17.0, 3.0)]
+    assert {n_beta for n_beta, _ in candidates(2, None, 3.0)} == {2.0, 2.89}
+
+
+def test_an_llc_that_only_measures_localization_has_a_localized_share_of_one() -> None:
+    tight = ranked([quadratic_trial(1, 1e4), quadratic_trial(1, 1e5)], PROBES)
+    loose = ranked([quadratic_trial(1, 1e-4), quadratic_trial(1, 1e-3)], PROBES)
+    assert [each.localized_share for each in tight] == pytest.approx([1, 1], abs=1e-3)
+    assert [each.localized_share for each in loose] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_more_healthy_probes_win_over_any_score() -> None:
+    sick = Trial(Setting(1e-3, 2, 1), 0.92, (1.0, 500.0, 900.0), (0.1, 0.1, 0.1), ("ok", "ok", "saturated"))
+    assert ranked([sick, quadratic_trial(2, 10)], PROBES)[0].setting.localization == 10
+    assert ranked([sick, quadratic_trial(2, 10)], (0, 1))[0].setting.localization == 1
+
+
+def test_a_sampled_loss_that_stays_while_the_loss_moves_is_saturated() -> None:
+    rng = np.random.default_rng(0)
+    loss = np.array([4.0, 3.0, 2.0, 1.0])
+    common_level = 10.0
+    forgetful = (common_level - loss)[:, None, None] + 0.01 * rng.standard_normal((4, 2, 200))
+    own_level = 6.0 + 0.01 * rng.standard_normal((4, 2, 200))
+    setting = Setting(1e-3, 10.0, 1.0)
+    assert trial(setting, 0.9, forgetful, loss, parameters=100, memory=10).health == ("saturated",) * 4
+    assert trial(setting, 0.9, own_level, loss, parameters=100, memory=10).health == ("ok",) * 4
+
+
+def test_each_illness_of_a_probe_is_named() -> None:
+    rng = np.random.default_rng(0)
+    healthy = 1 + 0.1 * rng.standard_normal((2, 200))
+    lost = healthy.copy()
+    lost[0, 50] = np.inf
+    climbing = healthy * np.linspace(0.2, 1, 200)
+    cases = np.stack([healthy, lost, healthy - 3, 1e-3 * healthy, climbing])
+    found = trial(Setting(1e-3, 10.0, 1.0), 0.9, cases, np.full(5, np.nan), parameters=100, memory=1000)
+    assert found.health == ("ok", "diverged", "below the checkpoint's loss", "only gamma", "too slow")
+
+
+def test_draws_reach_the_wished_error_of_chains_with_a_known_memory() -> None:
+    rng = np.random.default_rng(0)
+    pilot = slow_chains(rng, time=10, chains=4, draws=4000, modes=2)[None]
+    found = length(pilot, 0.02, 4, 20.0)
+    # the squares of AR(1) modes with coefficient a decorrelate with a^2: (1 + a^2)/(1 - a^2) draws per independent one
+    a2 = np.exp(-0.2)
+    time = (1 + a2) / (1 - a2)
+    # 16,000 draws are worth 1,600: their own correlation time is known to about a fifth
+    assert found.correlation_time == pytest.approx(time, rel=0.2)
+    # a mean of two squares has standard deviation equal to its mean
+    assert found.draws == pytest.approx(time / 4 / 0.02**2, rel=0.3) or found.draws == 3000
+
+
+def test_burn_in_covers_the_way_from_the_checkpoint() -> None:
+    rng = np.random.default_rng(0)
+    draw = np.arange(1000)
+    pilot = (1 - np.exp(-draw / 50)) + 0.02 * rng.standard_normal((3, 4, 1000))
+    found = length(pilot, 0.05, 4, 50.0)
+    # within 5 % of the end after 150 draws, in blocks of 50
+    assert 100 <= found.settles_after <= 200
+    assert found.burn_in >= found.settles_after
+    climbing = np.broadcast_to(draw / 1000, (3, 4, 1000)) + 0.001 * rng.standard_normal((3, 4, 1000))
+    assert not length(climbing, 0.05, 4, 5000.0).enough
+
+
+def test_a_step_is_rounded_to_two_digits_and_never_up() -> None:
+    assert rounded_down(0.00299) == 0.0029
+    assert rounded_down(0.0029) == 0.0029
+    assert rounded_down(123.4) == 120
