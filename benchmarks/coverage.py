@@ -2,8 +2,9 @@
 
     python -m benchmarks.coverage [--runs 200] [--json]
 
-Intervals are LLC ± t standard errors, with Student's t of C - 1 degrees of freedom (`slt.learning_coefficient.interval`),
-and with 1.645 for comparison: a standard error over 4 chains is itself uncertain by 40 %. Run r is chains 4r to 4r + 3.
+Intervals are LLC ± t standard errors, with Student's t of C - 1 degrees of freedom
+(`slt.learning_coefficient.interval`), and with 1.645 for comparison: a standard error over 4 chains is itself uncertain
+by 40 %. Run r is chains 4r to 4r + 3 of one batched call.
 
     quadratic             full-batch SGLD; exact: its own finite-step answer (`slt.closed_form.sgld_on_quadratic`)
     deep linear network   4-4-4-4 at the true product 0, MALA; exact: the posterior's answer at this n_beta and
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.deep_linear import at_finite_n_beta, population
-from benchmarks.stepping import MALA_ACCEPTANCE, largest_step
+from benchmarks.stepping import mala_step
 from estimators.llc import SamplerConfig, sample_group
 from estimators.problem import Problem
 from slt.closed_form import sgld_on_quadratic
@@ -77,7 +78,7 @@ def deep_linear_network(runs: int) -> tuple[list[Estimate], float]:
     settings = config(
         runs, step_size=1.0, n_beta=1000.0, localization=5.0, draws=600, burn_in=600, kernel="mala"
     )  # fmt: skip
-    settings = replace(settings, step_size=largest_step(problem, settings, MALA_ACCEPTANCE))
+    settings = replace(settings, step_size=mala_step(problem, settings))
     exact = at_finite_n_beta(WIDTHS, 0, settings.n_beta, settings.localization, sweeps=3000)
     return estimates(problem, settings), exact
 

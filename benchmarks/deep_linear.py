@@ -76,9 +76,8 @@ def regression(widths: Widths, rank: int, n_samples: int, seed: int = 0) -> Prob
 
 def name(widths: Widths, rank: int) -> str:
     """As in the table."""
-    return f"{'-'.join(map(str, widths))} rank {rank}" if len(set(widths)) > 1 or len(widths) < 5 else (
-        f"{len(widths)} x {widths[0]} rank {rank}"
-    )
+    shape = f"{len(widths)} x {widths[0]}" if len(widths) > 4 and len(set(widths)) == 1 else "-".join(map(str, widths))
+    return f"{shape} rank {rank}"
 
 
 def asymptotic(widths: Widths, rank: int, n_beta: float) -> float:

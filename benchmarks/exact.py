@@ -5,15 +5,16 @@
 Two protocols: exact gradients (the population loss in closed form, MALA, float64), and minibatch SGLD (n = 100,000
 samples of unit noise, batches of 500, float32).
 
-The rule, the same for every network and protocol (nothing is set by hand for one of them):
+The rule, the same for every network of a protocol (nothing is set by hand for one of them):
     localization  1, in units of the true factors' entries
-    n_beta        1,000 = 1,000 localization, so that the regular directions are held by the data; with n = 100,000 the
-                  checkpoint is a perfect stand-in for the empirical minimum up to n_beta / n = 1 % of the LLC
-    step_size     the largest 2^-k / n_beta that is accepted by Metropolis: at least half of the proposals for MALA,
-                  nine in ten for SGLD, whose error is of the order of those refused
-    chains        8, more for networks of less than 500 parameters: the relative noise of one draw is 1/sqrt(LLC)
-    burn-in       half of all draws; draws: as many as the weakest direction needs, 1 / (step_size localization), within
-                  bounds
+    n_beta        1,000 for exact gradients, so that the regular directions are held by the data; 300 for batches of 500,
+                  whose noise heats by a share that grows with n_beta / 500. Both are far below n = 100,000: w* stands for
+                  the empirical minimum up to n_beta / n of the LLC (at n / log n that is 9 %)
+    step_size     MALA: the largest 2^-k / n_beta of which Metropolis accepts half; SGLD: calibration's, or less where
+                  step and batches would heat the chains by more than 8 % (`benchmarks.stepping`)
+    chains        4; more for networks of less than 1,000 parameters, as the relative noise of a draw is 1/sqrt(LLC)
+    draws         1 / (step_size localization) steps, half of the weakest direction's relaxation time, within bounds;
+                  the first half is burn-in
 
 The answer to compare with is `lambda - (m-1)/log(n_beta)`; `finite` is the exact value that the sampled posterior
 has at this n_beta and localization (`benchmarks.deep_linear`), so that sampler and asymptotics can be told apart.
@@ -23,21 +24,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from benchmarks.deep_linear import GOLDEN, Widths, asymptotic, at_finite_n_beta, name, population, regression
-from benchmarks.stepping import MALA_ACCEPTANCE, SGLD_ACCEPTANCE, largest_step
+from benchmarks.stepping import mala_step, sgld_step
 from estimators.llc import SamplerConfig, estimate_llc
 from estimators.problem import Problem
 from slt.closed_form import deep_linear, reduced_rank_local
 
-N_SAMPLES, BATCH, N_BETA, LOCALIZATION = 100_000, 500, 1000.0, 1.0
+N_SAMPLES, BATCH, LOCALIZATION = 100_000, 500, 1.0
 REQUIRED = {"exact": {"median": 0.03, "worst": 0.10}, "minibatch": {"median": 0.05, "p90": 0.15}}
 
 
@@ -47,38 +48,40 @@ class Protocol:
     kernel: str
     dtype: str
     batch_size: int | None
-    acceptance: float
+    n_beta: float
     most_steps: int
+    most_chains: int
+    step: Callable[[Problem, SamplerConfig], float]
 
 
 PROTOCOLS = {
-    "exact": Protocol(population, "mala", "float64", None, MALA_ACCEPTANCE, 8000),
+    "exact": Protocol(population, "mala", "float64", None, 1000.0, 16_000, 64, mala_step),
     "minibatch": Protocol(
-        lambda widths, rank: regression(widths, rank, N_SAMPLES), "sgld", "float32", BATCH, SGLD_ACCEPTANCE, 6000
+        lambda widths, rank: regression(widths, rank, N_SAMPLES), "sgld", "float32", BATCH, 300.0, 5000, 16, sgld_step
     ),
 }
 
 
-def settings(widths: Widths, rank: int, protocol: Protocol, most_steps: int) -> SamplerConfig:
-    """The rule of this file's docstring; acceptance is that of a pilot run on the population loss."""
-    problem = population(widths, rank)
+def settings(problem: Problem, protocol: Protocol) -> SamplerConfig:
+    """The rule of this file's docstring."""
     parameters = sum(p.numel() for p in problem.model.parameters())
     config = SamplerConfig(
-        step_size=1 / N_BETA, n_beta=N_BETA, localization=LOCALIZATION, kernel=protocol.kernel, dtype=protocol.dtype,
-        batch_size=protocol.batch_size, chains=int(np.clip(4000 / parameters, 8, 64)), device="cpu", engine="batched",
+        step_size=1.0, n_beta=protocol.n_beta, localization=LOCALIZATION, kernel=protocol.kernel, dtype=protocol.dtype,
+        batch_size=protocol.batch_size, chains=int(np.clip(4000 / parameters, 4, protocol.most_chains)), device="cpu",
+        engine="batched",
     )  # fmt: skip
-    step_size = largest_step(problem, config, protocol.acceptance)
-    steps = int(min(1 / (step_size * LOCALIZATION), most_steps))
+    step_size = protocol.step(problem, config)
+    steps = int(np.clip(1 / (step_size * LOCALIZATION), 1000, protocol.most_steps))
     return replace(config, step_size=step_size, draws=steps // 2, burn_in=steps // 2)
 
 
-def measure(widths: Widths, rank: int, protocol: Protocol, most_steps: int) -> dict[str, object]:
+def measure(widths: Widths, rank: int, protocol: Protocol) -> dict[str, object]:
     coefficient, multiplicity = deep_linear(widths, rank)
     if len(widths) == 3:  # SGLD is local: the coefficient at w* itself, not only the least one over the fibre
         assert reduced_rank_local(*widths, rank, rank, rank) == (coefficient, multiplicity)
     start = time.process_time()
-    config = settings(widths, rank, protocol, most_steps)
     problem = protocol.problem(widths, rank)
+    config = settings(problem, protocol)
     trajectory = estimate_llc(problem, {1: problem.model.state_dict()}, config)
     expected = asymptotic(widths, rank, config.n_beta)
     return {
@@ -103,24 +106,28 @@ def summary(protocol: str, rows: list[dict[str, object]]) -> dict[str, object]:
     return figures | {"non_finite": non_finite, "required": REQUIRED[protocol], "held": held}
 
 
-def table(protocol: str, rows: list[dict[str, object]], result: dict[str, object]) -> str:
-    lines = [
+def header(protocol: str) -> str:
+    return (
         f"{protocol + ' gradients':28}{'d':>7}{'lambda':>8}{'m':>3}{'expected':>10}{'finite':>9}{'LLC':>9}{'±':>7}"
         f"{'error':>8}{'step':>9}{'steps':>7}{'chains':>7}{'s':>6}  verdict"
-    ]
-    lines += [
+    )
+
+
+def line(row: dict[str, object]) -> str:
+    return (
         f"{row['network']:28}{row['parameters']:7,}{row['lambda']:8g}{row['m']:3}{row['expected']:10.2f}"
         f"{row['finite']:9.2f}{row['llc']:9.2f}{row['std_error']:7.2f}{row['error']:8.1%}{row['step_size']:9.1e}"
         f"{row['steps']:7}{row['chains']:7}{row['seconds']:6.1f}  {row['verdict']}"
-        for row in rows
-    ]
+    )
+
+
+def footer(protocol: str, result: dict[str, object]) -> str:
     required = ", ".join(f"{key} {limit:.0%}" for key, limit in REQUIRED[protocol].items())
-    lines.append(
+    return (
         f"relative error: median {result['median']:.1%}, 90th percentile {result['p90']:.1%}, worst "
         f"{result['worst']:.1%}, non-finite {result['non_finite']}; required: {required}, non-finite 0 -> "
         f"{'held' if result['held'] else 'MISSED'}"
     )
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -132,12 +139,18 @@ def main() -> None:
     torch.set_num_threads(1)
     document = {}
     for protocol in [options.only] if options.only else PROTOCOLS:
-        chosen = PROTOCOLS[protocol]
-        sizes = [(w, r) for w, r in GOLDEN if not options.short or math.prod(w[:2]) * (len(w) - 1) <= 500]
-        rows = [measure(widths, rank, chosen, chosen.most_steps) for widths, rank in sizes]
+        if not options.json:
+            print(header(protocol))
+        rows = []
+        for widths, rank in GOLDEN:
+            if options.short and sum(a * b for a, b in pairwise(widths)) > 500:
+                continue
+            rows.append(measure(widths, rank, PROTOCOLS[protocol]))
+            if not options.json:
+                print(line(rows[-1]), flush=True)
         document[protocol] = {"rows": rows} | summary(protocol, rows)
         if not options.json:
-            print(table(protocol, rows, document[protocol]), end="\n\n", flush=True)
+            print(footer(protocol, document[protocol]), end="\n\n", flush=True)
     if options.json:
         print(json.dumps(document, indent=2))
 

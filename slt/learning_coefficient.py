@@ -51,7 +51,7 @@ def interval(estimate: Estimate, level: float = 0.9) -> tuple[float, float]:
 
     A standard error over C = 4 chains is itself uncertain by 40 %: 1.645 of them cover in 80 % of runs, not in 90 %.
     A single chain's standard error comes from its effective draws, and the normal quantile is taken.
-    What it covers is the mean that infinitely long chains with these settings have; both ends are NaN without an estimate.
+    What it covers is the mean that endless chains with these settings have; both ends are NaN without an estimate.
 
     Args:
         estimate: with its standard error and chains.
