@@ -54,3 +54,12 @@ def test_the_tree_in_the_readme_names_every_source_file() -> None:
     files = [path for package in ("slt", "estimators", "workers") for path in (ROOT / package).rglob("*.py")]
     missing = [str(path.relative_to(ROOT)) for path in files if path.stem != "__init__" and path.name not in readme]
     assert missing == []
+
+
+def test_the_pictures_of_the_page_on_stages_are_those_that_its_script_makes(tmp_path: Path) -> None:
+    page = (ROOT / "docs/stages.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\(images/(stages_\w+\.svg)\)", page)
+    made = run([sys.executable, str(ROOT / "docs/figures/stages.py"), str(tmp_path)], ROOT)
+    assert made.returncode == 0, made.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shown)
+    assert [name for name in shown if not (ROOT / "docs/images" / name).exists()] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -179,12 +180,16 @@ def stages(
     second_opinion: Annotated[
         bool, typer.Option("--second-opinion", help="Mark boundaries that a Gaussian process sees too.")
     ] = False,
+    advice: Annotated[
+        bool, typer.Option("--advice", help="List the steps at which checkpoints or draws would sharpen a boundary.")
+    ] = False,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(help="Seed of the detector's draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the stages here, for `slt compare`.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect the stages of a curve in a CSV table."""
+    from slt.advice import advise
     from slt.gauges import gauges
     from slt.second_opinion import confirmed
     from slt.second_opinion import second_opinion as gaussian_process
@@ -198,6 +203,8 @@ def stages(
         agreed = confirmed(found, gaussian_process(trajectory, axis=axis))
         for boundary, flag in zip(document["boundaries"], agreed, strict=True):
             boundary["confirmed"] = flag
+    if advice:
+        document["advice"] = [asdict(each) for each in advise(trajectory, found)]
     if gauge:
         others = {name: Trajectory.from_csv(table, value=name) for name in gauge}
         document["gauges"] = gauges(others, known={value: found}, axis=axis, seed=seed).to_dict()
@@ -232,6 +239,24 @@ def compare(
         from workers.tables import print_comparison
 
         print_comparison(comparison.to_dict())
+
+
+@app.command(epilog="Example: `slt mirage runs/grokking/training.csv --sharp test_accuracy --smooth test_loss`")
+def mirage(
+    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Column step, and the two metrics.")],
+    sharp: Annotated[str, typer.Option(help="Column of the thresholded metric, such as accuracy.")],
+    smooth: Annotated[str, typer.Option(help="Column of its continuous counterpart, such as the loss.")],
+    as_json: AsJson = False,
+) -> None:
+    """Is a sudden change in the model or in the ruler?"""
+    from slt.mirage import mirage as screen
+    from slt.trajectory import Trajectory
+
+    result = screen(Trajectory.from_csv(table, value=sharp), Trajectory.from_csv(table, value=smooth))
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        typer.echo(result.sentence)
 
 
 @app.command(epilog="Example: `slt report results/grokking`")

@@ -46,6 +46,9 @@ def print_stages(document: dict[str, Any]) -> None:
         show(f"tentative: {boundary['kind']} at {interval(boundary)}, probability {boundary['probability']:.2f}")
     for warning in document["warnings"]:
         show(f"warning: {warning}")
+    for advice in document.get("advice", ()):
+        steps = ", ".join(number(step) for step in advice["steps"])
+        show(f"{advice['action']} for the boundary at {number(advice['boundary'])}: {advice['reason']}. At {steps}")
     if "gauges" in document:
         print_gauges(document["gauges"])
 

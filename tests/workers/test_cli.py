@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["train", "inspect", "run", "stages", "compare", "report"]
+COMMANDS = ["train", "inspect", "run", "stages", "compare", "mirage", "report"]
 
 
 @pytest.fixture
@@ -150,3 +150,23 @@ def test_progress_in_a_log_is_plain_lines(workplace):
     assert "reading checkpoints: 12/12" in errors
     assert "estimating: 12/12" in errors
     assert "\x1b" not in errors
+
+
+def test_advice_is_printed_with_its_steps_and_reasons(workplace, curve):
+    lines = curve.read_text().splitlines()
+    Path("thin.csv").write_text("\n".join([lines[0], *lines[1::4]]) + "\n")
+    document = json.loads(workplace.slt("stages", "thin.csv", "--advice", "--json").stdout)
+    assert document["advice"][0]["action"] == "more checkpoints"
+    assert "more checkpoints for the boundary at" in workplace.slt("stages", "thin.csv", "--advice").stdout
+
+
+def test_the_mirage_screen_says_where_the_jump_is(workplace):
+    lines = ["step,accuracy,loss"]
+    for index in range(81):
+        x = index / 20
+        p = 0.05 + 0.95 * index / 80
+        lines.append(f"{10**x:.4f},{p**20},{1 - p}")
+    Path("metrics.csv").write_text("\n".join(lines) + "\n")
+    arguments = ("mirage", "metrics.csv", "--sharp", "accuracy", "--smooth", "loss")
+    assert json.loads(workplace.slt(*arguments, "--json").stdout)["verdict"] == "ruler"
+    assert "the jump is in the ruler" in workplace.slt(*arguments).stdout
