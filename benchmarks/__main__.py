@@ -9,6 +9,7 @@ BENCHMARKS = {
     "speed": "chain-steps per second, over devinterp's own sampler",
     "paired": "spread of the LLC over seeds, unpaired over paired",
     "saddle_to_saddle": "stages of deep linear networks, labels against self",
+    "automatic": "automatic settings against documented ones: verdicts and stages of five runs",
 }
 
 
