@@ -73,8 +73,8 @@ class Stages:
     """The stages of one trajectory.
 
     Attributes:
-        boundaries: probability at least 0.5, in order of step.
-        tentative: probability 0.2 to 0.5.
+        boundaries: probability at least 0.5 (or what `detect_stages` was told), in order of step.
+        tentative: probability from 0.2 up to that.
         stages: one more than there are boundaries.
         warnings: sentences about what limits the trust in them.
         axis: "log" or "linear": the axis of time on which slopes were taken.
@@ -149,7 +149,9 @@ def _rows(draws: list[list[float | None]], columns: int) -> Floats:
     return np.array(draws, dtype=float).reshape(-1 if columns else len(draws), columns)
 
 
-def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400, seed: int = 0) -> Stages:
+def detect_stages(
+    trajectory: Trajectory, *, axis: str = "log", draws: int = 400, seed: int = 0, probability: float = FIRST_CLASS
+) -> Stages:
     """Find the stage boundaries of a trajectory.
 
     Draws piecewise-linear curves from their exact posterior (chains resampled whole where there are at
@@ -160,6 +162,7 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
         axis: "log" for slopes against log10 of the step, "linear" against the step.
         draws: posterior draws; a multiple of 10 uses all of them.
         seed: of the draws; the result depends on nothing else.
+        probability: from which a boundary is first class; `slt.sensitivity` gives it by what it costs on noise.
 
     Raises:
         TrajectoryError: fewer than 8 usable checkpoints, or an unknown axis.
@@ -170,14 +173,14 @@ def detect_stages(trajectory: Trajectory, *, axis: str = "log", draws: int = 400
         return Stages((), (), (whole,), ("the curve is constant: there is nothing to divide into stages",), axis)
     drawn = _draw(curve, draws, np.random.default_rng(seed))
     found = [candidate for candidate in _candidates(curve, drawn) if candidate[0].probability >= TENTATIVE]
-    sure = [candidate for candidate in found if candidate[0].probability >= FIRST_CLASS]
+    sure = [candidate for candidate in found if candidate[0].probability >= probability]
     boundaries = tuple(boundary for boundary, _, _ in sure)
     first_onset, first_onset_draws = _first_onset(curve, drawn)
     stages = _stages_between(curve, drawn, boundaries)
     count = len(drawn.smooth_DG)
     return Stages(
         boundaries=boundaries,
-        tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < FIRST_CLASS),
+        tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < probability),
         stages=stages,
         warnings=warnings_about(trajectory, curve, drawn.fitted_T, boundaries, stages),
         axis=axis,

@@ -183,6 +183,10 @@ def stages(
     advice: Annotated[
         bool, typer.Option("--advice", help="List the steps at which checkpoints or draws would sharpen a boundary.")
     ] = False,
+    false_boundaries: Annotated[
+        float | None,
+        typer.Option(help="Sensitivity: boundaries expected on a curve of noise alone; by default 0.02."),
+    ] = None,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(help="Seed of the detector's draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the stages here, for `slt compare`.")] = None,
@@ -193,11 +197,13 @@ def stages(
     from slt.gauges import gauges
     from slt.second_opinion import confirmed
     from slt.second_opinion import second_opinion as gaussian_process
+    from slt.sensitivity import DEFAULT, probability_for
     from slt.stages import detect_stages
     from slt.trajectory import Trajectory
 
     trajectory = Trajectory.from_csv(table, value=value)
-    found = detect_stages(trajectory, axis=axis, seed=seed)
+    probability = DEFAULT if false_boundaries is None else probability_for(false_boundaries)
+    found = detect_stages(trajectory, axis=axis, seed=seed, probability=probability)
     document = found.to_dict()
     if second_opinion:
         agreed = confirmed(found, gaussian_process(trajectory, axis=axis))
