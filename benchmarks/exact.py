@@ -7,9 +7,9 @@ samples of unit noise, batches of 500, float32).
 
 The rule, the same for every network of a protocol (nothing is set by hand for one of them):
     localization  1, in units of the true factors' entries
-    n_beta        1,000 for exact gradients, so that the regular directions are held by the data; 300 for batches of 500,
-                  whose noise heats by a share that grows with n_beta / 500. Both are far below n = 100,000: w* stands for
-                  the empirical minimum up to n_beta / n of the LLC (at n / log n that is 9 %)
+    n_beta        1,000 for exact gradients, so that the regular directions are held by the data; 300 for batches of
+                  500, whose noise heats by a share that grows with n_beta / 500. Both are far below n = 100,000: w*
+                  stands for the empirical minimum up to n_beta / n of the LLC (at n / log n that is 9 %)
     step_size     MALA: the largest 2^-k / n_beta of which Metropolis accepts half; SGLD: calibration's, or less where
                   step and batches would heat the chains by more than 8 % (`benchmarks.stepping`)
     chains        4; more for networks of less than 1,000 parameters, as the relative noise of a draw is 1/sqrt(LLC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from estimators.acceptance import Walkers
@@ -11,7 +10,7 @@ from estimators.llc import SamplerConfig, sample_group
 from estimators.problem import Problem
 from slt.calibration import Setting
 
-PILOT = 200
+PILOT, CHAINS, ROUNDS = 200, 16, 8
 MALA_ACCEPTANCE = 0.5
 """About where MALA is most efficient (Roberts and Rosenthal 1998: 0.57)."""
 HEAT = 0.08
@@ -41,12 +40,13 @@ def sgld_step(problem: Problem, config: SamplerConfig) -> float:
     measured v gives both: epsilon v (1 + B / n_beta) / 4.
     """
     assert config.batch_size is not None
-    walkers = Walkers(prepare(problem, [problem.model.state_dict()], config), replace(config, chains=4))
+    walkers = Walkers(prepare(problem, [problem.model.state_dict()], config), replace(config, chains=CHAINS))
     setting = Setting(0.1 / config.n_beta, config.n_beta, config.localization)
-    for _ in range(3):
-        walkers.walk(setting, PILOT)
-        variance = float(walkers.batch_noise(config.n_beta).max())
-        heating = variance * (1 + config.batch_size / config.n_beta) / 4
-        accepted = walkers.largest_step(setting, proposals=4, precision=1.1)
-        setting = replace(setting, step_size=min(accepted, HEAT / heating if heating > 0 else math.inf))
+    steepest = 0.0  # chains leave a flat place for steeper ones
+    for _ in range(ROUNDS):
+        walkers.walk(setting, PILOT // 2)
+        steepest = max(steepest, float(walkers.batch_noise(config.n_beta).max()))
+        heating = steepest * (1 + config.batch_size / config.n_beta) / 4
+        accepted = walkers.largest_step(setting, precision=1.1)
+        setting = replace(setting, step_size=min(accepted, setting.step_size * 2, HEAT / heating))
     return setting.step_size
