@@ -1,6 +1,7 @@
 """`python -m benchmarks.stages.false_boundaries`: boundaries per null curve, for slt/sensitivity.py.
 
-By least probability. White noise around a constant, 50, 100 and 200 checkpoints. To be run again when the detector changes.
+By least probability. White noise around a constant, 50, 100 and 200 checkpoints. To be run again when the detector
+changes.
 """
 
 from __future__ import annotations
