@@ -6,7 +6,7 @@ chosen by hand. Here the noise is the detector's own, length and height of the k
 likelihood, and the places are the persistent minima of |slope| of the posterior mean: nothing is chosen by hand.
 
 It shares the detector's noise and its rule for minima, and nothing else: no segments, no knots, no draws. On smooth
-curves with 1 to 3 % noise 95 % of confirmed boundaries were right, and 32 % of the others; at kinks it rings, and on
+curves with 1 to 3 % noise 95 % of confirmed boundaries were right, and 33 % of the others; at kinks it rings, and on
 noise alone it sees boundaries everywhere: it can support the detector, not replace it.
 
 Legend of shapes: T points, G cells of a grid, H heights of the kernel.
