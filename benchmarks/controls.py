@@ -148,7 +148,7 @@ def gaussian(problem: Problem, n_beta: float, localization: float) -> float:
         return problem.loss(lambda x: torch.func.functional_call(problem.model, state, (x,)), problem.data).mean()
 
     flat = torch.cat([value.detach().flatten() for value in values])
-    h = n_beta * torch.linalg.eigvalsh(torch.func.hessian(mean_loss)(flat)).clamp(min=0)
+    h = n_beta * torch.linalg.eigvalsh(torch.autograd.functional.hessian(mean_loss, flat)).clamp(min=0)
     return float((h / (h + localization)).sum() / 2)
 
 
