@@ -107,9 +107,10 @@ def load_problem(reference: str, args: Mapping[str, Any], working_directory: Pat
             problem = build(**args)
     except ProblemError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in args.items())
-        raise ProblemError(f"problem '{reference}' ({given}) raised {type(error).__name__}: {error}") from error
+        with_args = f" ({given})" if given else ""
+        raise ProblemError(f"problem '{reference}'{with_args} raised {type(error).__name__}: {error}") from error
     if not isinstance(problem, Problem):
         raise ProblemError(
             f"problem '{reference}' returned a {type(problem).__name__}; it must return estimators.Problem(...)"
@@ -133,13 +134,14 @@ def _own(module_name: str, function_name: str, working_directory: Path) -> Calla
     with _on_path(working_directory):
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ProblemError(
                 f"problem '{reference}' cannot be imported from {working_directory}: {type(error).__name__}: {error}"
             ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        close = difflib.get_close_matches(function_name, dir(module), n=1)
+        own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module_name]
+        close = difflib.get_close_matches(function_name, own, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise ProblemError(f"problem '{reference}': {module.__file__} has no function '{function_name}'{hint}")
     return cast(Callable[..., object], function)

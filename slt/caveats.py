@@ -24,6 +24,7 @@ AUTOCORRELATION = 0.3  # seldom reached where there are no replicates: the fit t
 LASTING = 1.4  # ratio that one curve of white noise in ten does not reach, and nine of ten of AR(1) 0.5 exceed
 CHAIN_ERROR = 0.1  # of the smaller change on the two sides of a boundary
 NEAR_END = 0.1  # decades
+ALONE = 8.0  # noise sd off the line between its neighbours
 RANGE_IN_NOISE = 10.0
 
 
@@ -91,6 +92,11 @@ def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Ite
 def _about_boundaries(
     trajectory: Trajectory, curve: Curve, boundaries: Sequence[_Dated], stages: Sequence[_Span]
 ) -> Iterator[str]:
+    if boundaries and curve.chains_TC is None:
+        yield (
+            "there are no chains to show how long the curve's noise lasts: noise that carries over from checkpoint to "
+            "checkpoint looks like signal, and a boundary between small changes may be no more than that"
+        )
     for k, boundary in enumerate(boundaries):
         x = float(curve.position(np.array(boundary.step)))
         name = f"the boundary at {boundary.step:,.0f}"
@@ -99,6 +105,12 @@ def _about_boundaries(
         width = f"{NEARBY:g} decades" if curve.axis == "log" else f"{NEARBY * curve.scale:,.0f} steps"
         if min(before, after) < FEWEST_NEARBY:
             yield f"{name} has {before} checkpoints within {width} before it and {after} after: its place is coarse"
+        alone = _stands_alone(curve, x)
+        if alone is not None:
+            yield (
+                f"{name} lies beside the checkpoint at {curve.step(curve.x_T[alone]):,.0f}, which is far off the line "
+                "between its neighbours: a spike of the model or one bad estimate, and the boundary may be no more than that"
+            )
         if min(x - curve.x_T[0], curve.x_T[-1] - x) < NEAR_END:
             yield f"{name} is close to an end of the curve, where one of its bursts is hardly seen"
         error = _standard_error(trajectory, boundary.step)
@@ -109,6 +121,16 @@ def _about_boundaries(
                 f"{CHAIN_ERROR:.0%} of the change across it ({change:.3g}): its shape rests on all chains sharing "
                 "their random numbers; more draws or chains would make it sure"
             )
+
+
+def _stands_alone(curve: Curve, x: float) -> int | None:
+    """The checkpoint near x that stands farthest off two neighbours that agree, if far in the noise's terms."""
+    x_T, y_T = curve.x_T, curve.y_T
+    share = (x_T[1:-1] - x_T[:-2]) / (x_T[2:] - x_T[:-2])
+    off = np.abs(y_T[1:-1] - (1 - share) * y_T[:-2] - share * y_T[2:])
+    near = np.abs(x_T[1:-1] - x) <= NEARBY
+    spike = near & (off > np.abs(y_T[2:] - y_T[:-2])) & (off > ALONE * local_noise(x_T, y_T)[1:-1])
+    return int(np.where(spike, off, 0.0).argmax()) + 1 if spike.any() else None
 
 
 def _standard_error(trajectory: Trajectory, step: float) -> float:

@@ -18,21 +18,39 @@ from slt.stages import Stages
 def write_path(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file or a folder under a temporary name, then put it in the place of the old one.
 
+    A file never takes the place of a folder, whatever the folder holds.
+
     Raises:
-        OutputError: the disk is full, or the folder is not writable.
+        OutputError: the disk is full, the folder is not writable, or `path` is a folder and not a file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path, "tmp")
     with writing(path):
         try:
             write(temporary)
             if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
+                if not temporary.is_dir():
+                    raise OutputError(f"{path} is a folder; name a file in it, for example {path / 'stages.json'}")
+                _swap(temporary, path)
+            else:
+                os.replace(temporary, path)
         finally:
             if temporary.is_dir():
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    whole = path.absolute()  # "." has no name
+    return whole.with_name(f".{whole.name}.{os.getpid()}.{suffix}")
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another; the old one goes only when the new one is there."""
+    old = _beside(folder, "old")
+    os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old)
 
 
 def write_bytes(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -86,8 +86,8 @@ class StageSettings(_Section):
     """How the detector reads the trajectory."""
 
     axis: Literal["log", "linear"] = "log"
-    draws: Annotated[int, Field(ge=1)] = 400
-    seed: int = 0
+    draws: Annotated[int, Field(ge=50)] = 400
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Resources(_Section):
@@ -112,7 +112,7 @@ class Resources(_Section):
 class JobConfig(_Section):
     """One job. Relative paths are meant from the current directory, so that a job file can be moved."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
     checkpoints: Path
     problem: str
     problem_args: dict[str, Any] = {}
@@ -206,6 +206,18 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     settings[last] = value
 
 
+_PLAINLY = {
+    "string_pattern_mismatch": "it takes letters, digits, '_', '-' and '.' (not first): folders are named so",
+    "model_type": "a section is written as keys and values, for example {chains: 4}",
+    "model_attributes_type": "a section is written as keys and values, for example {chains: 4}",
+    "dict_type": "it is written as keys and values, for example {p: 53}",
+    "tuple_type": "it is a list, for example [loss, weight_norm]",
+    "string_type": "it is a text",
+    "path_type": "it is a path",
+}
+"""What pydantic says in its own terms, in a user's."""
+
+
 def _sentence(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"] if part not in ("float", "int", "literal['auto']"))
     if error["type"] == "extra_forbidden":
@@ -213,6 +225,8 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return f"'{where}' is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in _PLAINLY:
+        return f"{where} is {error['input']!r}; {_PLAINLY[error['type']]}"
     if error["type"] == "value_error":
         return f"{where}: {message}"
     return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from slt.comparison import Comparison
+from slt.errors import JobError
 from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import VerdictKind
@@ -34,6 +36,8 @@ REPORTED_VERSIONS = ("slt-stages", "torch", "devinterp", "numpy", "scipy", "ray"
 def make_executor(job: JobConfig, *, serial: bool, workers: int | None, address: str | None) -> Executor:
     """In this process, or on Ray with what the job's units may use."""
     if serial:
+        if job.resources.gpus and not torch.cuda.is_available():
+            raise JobError(f"resources.gpus is {job.resources.gpus:g} but this machine has no GPU that torch can use")
         return SerialExecutor()
     from workers.ray_executor import RayExecutor
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from estimators.checkpoints import CheckpointSequence, content_hash, discover, load_fitting
+from estimators.engines.memory import chain_bytes
 from estimators.group import prepare as make_group
 from estimators.llc import SamplerConfig
 from estimators.measures import evaluate
@@ -107,7 +108,18 @@ def _try_problem(problem: Problem, weights: Mapping[str, Tensor], job: JobConfig
 
     A loss or a measure that never works would otherwise fail once per checkpoint, after the sampling.
     """
-    make_group(problem, [weights], replace(sampler, device="cpu"))
+    if job.resources.gpus == 0:
+        _ = sampler.torch_device  # no such device: refused here, and not once per checkpoint
+    group = make_group(problem, [weights], replace(sampler, device="cpu"))
+    chain_bytes(group)  # a loss without a gradient is refused
+    if not group.loss.isfinite().all():
+        for position, tensor in enumerate(group.data):
+            if not tensor.isfinite().all():
+                example = int((~tensor.isfinite()).nonzero()[0, 0])
+                raise ProblemError(
+                    f"tensor {position} of the data of problem '{job.problem}' has a NaN or an infinity in example "
+                    f"{example}, so that the loss is none; mend or leave out that example"
+                )
     try:
         evaluate(job.measures, problem, weights)
     except BadInput:

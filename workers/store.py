@@ -35,6 +35,13 @@ class JobFolder:
 
     def open(self, bytes_needed: int = 0) -> None:
         """Make the folder, and make sure before anything is computed that results will fit into it."""
+        mine = ("failures", "traces.zarr")
+        foreign = [name for name in mine if (self.path / name).exists() and not self.units.exists()]
+        if foreign:
+            raise OutputError(
+                f"{self.path} holds a '{foreign[0]}' that no job wrote and this one would replace; choose another "
+                f"folder with --out"
+            )
         with writing(self.path):
             self.units.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.units) as probe:

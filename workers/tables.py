@@ -76,7 +76,8 @@ def show(content: object) -> None:
 
 def print_comparison(document: dict[str, Any]) -> None:
     """Events against landmarks: who comes first, by how much, and the chance of it per group."""
-    matches = {(match["group"], match["event"]): match for match in document["matches"]}
+    farthest_first = sorted(document["matches"], key=lambda match: -abs(match["lag_decades"]))
+    matches = {(match["group"], match["event"]): match for match in farthest_first}
     table = Table(title="Events", title_justify="left")
     for name in ("event", "group", "step", "seen", "nearest landmark", "lag in decades [90 %]", "the LLC"):
         table.add_column(name, justify="right" if name in ("step", "lag in decades [90 %]") else "left")
@@ -86,7 +87,8 @@ def print_comparison(document: dict[str, Any]) -> None:
         row.append("same signal" if sighting["same_signal"] else "yes" if sighting["seen"] else "no")
         if match:
             lag = f"{match['lag_decades']:+.2f} [{match['low']:+.2f}, {match['high']:+.2f}]"
-            row += [f"{match['landmark']} at {number(match['landmark_step'])}", lag, match["relation"]]
+            relation = match["relation"] if sighting["seen"] else ""  # too far to be the same happening
+            row += [f"{match['landmark']} at {number(match['landmark_step'])}", lag, relation]
         else:
             row += _nearest(sighting)
         table.add_row(*row)
