@@ -109,7 +109,7 @@ def _about_boundaries(
         if alone is not None:
             yield (
                 f"{name} lies beside the checkpoint at {curve.step(curve.x_T[alone]):,.0f}, which is far off the line "
-                "between its neighbours: a spike of the model or one bad estimate, and the boundary may be no more than that"
+                "between its neighbours: a spike of the model or one bad estimate, and the boundary may be only that"
             )
         if min(x - curve.x_T[0], curve.x_T[-1] - x) < NEAR_END:
             yield f"{name} is close to an end of the curve, where one of its bursts is hardly seen"

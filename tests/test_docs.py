@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from workers.job import JobConfig, Resources, SamplerSettings, StageSettings
+
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
@@ -63,3 +65,10 @@ def test_the_pictures_of_the_page_on_stages_are_those_that_its_script_makes(tmp_
     assert made.returncode == 0, made.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shown)
     assert [name for name in shown if not (ROOT / "docs/images" / name).exists()] == []
+
+
+def test_every_key_of_a_job_file_is_documented() -> None:
+    page = (ROOT / "docs/your-own-model.md").read_text(encoding="utf-8")
+    table = page[page.index("## All keys of a job file") : page.index("## Choosing")]
+    keys = [*JobConfig.model_fields, *SamplerSettings.model_fields, *StageSettings.model_fields, *Resources.model_fields]
+    assert [key for key in keys if not re.search(rf"\b{key}\b", table)] == []

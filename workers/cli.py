@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -49,11 +50,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"slt {importlib.metadata.version('slt-stages')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
 @app.command(epilog="Example: `slt train linear_network --out runs/linear --seed 1 --set width=8`")
 def train(
     problem: Annotated[str, typer.Argument(help="A built-in problem: modular_addition or linear_network.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, events.csv and training.csv.")],
-    seed: Annotated[int, typer.Option(help="Seed of data and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data and training.")] = 0,
     settings: Set = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier training run in the folder.")] = False,
     as_json: AsJson = False,
@@ -188,7 +201,7 @@ def stages(
         typer.Option(help="Sensitivity: boundaries expected on a curve of noise alone; by default 0.02."),
     ] = None,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
-    seed: Annotated[int, typer.Option(help="Seed of the detector's draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the detector's draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the stages here, for `slt compare`.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -230,7 +243,7 @@ def stages(
 def compare(
     stages_file: Annotated[Path, typer.Argument(metavar="STAGES.json", help="Written by slt run or slt stages --out.")],
     events_file: Annotated[Path, typer.Argument(metavar="EVENTS.csv", help="Columns name, step; low, high, group.")],
-    seed: Annotated[int, typer.Option(help="Seed of the permutations.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the jitter test and of the lags' draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Match boundaries and onsets with dated events: lags, and how likely such a match is by chance."""

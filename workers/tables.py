@@ -42,6 +42,8 @@ def print_stages(document: dict[str, Any]) -> None:
             row += [kind, interval(boundary), f"{boundary['probability']:.2f}", interval(boundary["onset"])]
         table.add_row(*row)
     show(table)
+    if document.get("first_onset"):
+        show(f"the first burst begins at {interval(document['first_onset'])}")
     for boundary in document["tentative"]:
         show(f"tentative: {boundary['kind']} at {interval(boundary)}, probability {boundary['probability']:.2f}")
     for warning in document["warnings"]:
