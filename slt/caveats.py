@@ -25,6 +25,7 @@ LASTING = 1.4  # ratio that one curve of white noise in ten does not reach, and 
 CHAIN_ERROR = 0.1  # of the smaller change on the two sides of a boundary
 NEAR_END = 0.1  # decades
 ALONE = 8.0  # noise sd off the line between its neighbours
+OPPOSED = 0.2  # of that, how far its neighbours are off their lines to the other side; one half where spacing is even
 RANGE_IN_NOISE = 10.0
 
 
@@ -124,13 +125,18 @@ def _about_boundaries(
 
 
 def _stands_alone(curve: Curve, x: float) -> int | None:
-    """The checkpoint near x that stands farthest off two neighbours that agree, if far in the noise's terms."""
+    """The checkpoint near x that is a spike, if any: far off the line between its neighbours, and they off theirs
+    by half as much to the other side; on a peak all three lie to one side, at a jump one of them lies on its line.
+    """
     x_T, y_T = curve.x_T, curve.y_T
     share = (x_T[1:-1] - x_T[:-2]) / (x_T[2:] - x_T[:-2])
-    off = np.abs(y_T[1:-1] - (1 - share) * y_T[:-2] - share * y_T[2:])
-    near = np.abs(x_T[1:-1] - x) <= NEARBY
-    spike = near & (off > np.abs(y_T[2:] - y_T[:-2])) & (off > ALONE * local_noise(x_T, y_T)[1:-1])
-    return int(np.where(spike, off, 0.0).argmax()) + 1 if spike.any() else None
+    off = np.pad(y_T[1:-1] - (1 - share) * y_T[:-2] - share * y_T[2:], 1)
+    opposed = np.minimum(-off[:-2] * np.sign(off[1:-1]), -off[2:] * np.sign(off[1:-1]))
+    size = np.abs(off[1:-1])
+    spike = (
+        (np.abs(x_T[1:-1] - x) <= NEARBY) & (opposed > OPPOSED * size) & (size > ALONE * local_noise(x_T, y_T)[1:-1])
+    )
+    return int(np.where(spike, size, 0.0).argmax()) + 1 if spike.any() else None
 
 
 def _standard_error(trajectory: Trajectory, step: float) -> float:

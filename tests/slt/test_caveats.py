@@ -25,7 +25,8 @@ def test_a_boundary_made_by_one_wild_checkpoint_is_said_to_be(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(5))
 def test_jumps_and_smooth_steps_are_no_wild_checkpoints(seed: int) -> None:
-    for curve in (jumps(Sampling(points=100, noise=0.01), seed=seed), smooth_steps(seed=seed)):
+    smooth = [smooth_steps(Sampling(points=100, noise=noise), seed=seed) for noise in (0.0, 0.0002, 0.01)]
+    for curve in (jumps(Sampling(points=100, noise=0.01), seed=seed), *smooth):
         warnings = detect_stages(curve.trajectory).warnings
         assert not any("far off the line" in warning for warning in warnings)
 
