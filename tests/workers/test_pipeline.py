@@ -100,7 +100,7 @@ def test_names_paths_and_steps_are_labels_that_keep_finished_units(workplace):
     workplace.compute()
     Path("runs").rename("moved")
     Path("moved/step_001024.safetensors").rename("moved/step_001025.safetensors")
-    counted = workplace.compute("checkpoints=moved", "name=other", "out=results/tiny", "stages.draws=10")
+    counted = workplace.compute("checkpoints=moved", "name=other", "out=results/tiny", "stages.draws=100")
     assert counted == {"computed": 0, "reused": UNITS, "failed": 0}
 
 
