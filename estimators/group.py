@@ -207,8 +207,11 @@ def _call(
 
 
 def _evaluate(group: Group, *, own_outputs: bool) -> Group:
-    """Fill in the losses at w*, and the reference outputs if they are wanted, in batches that fit in memory."""
-    size = EVALUATION_BATCH
+    """Fill in the losses at w*, and the reference outputs if they are wanted, in batches that fit in memory.
+
+    Batches as the sampler's, which hold a gradient besides: the evaluation never sets the peak.
+    """
+    size = min(group.batch_size or EVALUATION_BATCH, EVALUATION_BATCH)
     while size > 0:
         with suppress(torch.OutOfMemoryError):
             return _evaluate_in_batches(group, size, own_outputs=own_outputs)
