@@ -117,6 +117,11 @@ def transition(trajectory: Trajectory, name: str = "metric") -> Transition:
             f"{CLEAR:g} times its noise ({noise:.2g}): there is no transition to compare"
         )
     end = int((share_T >= 0.9).argmax())
+    if end == 0:
+        raise TrajectoryError(
+            f"the {name} metric is at its last level at its first checkpoint already; leave out what comes before the "
+            "change, or give more checkpoints there"
+        )
     start = int(np.flatnonzero(share_T[: end + 1] <= 0.1).max(initial=0))
     x_start, x_end = _crossing(x_T, share_T, start, 0.1), _crossing(x_T, share_T, end - 1, 0.9)
     width = max(x_end - x_start, float(x_T[end] - x_T[max(end - 1, 0)]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.caveats import warnings_about
+from slt.caveats import RANGE_IN_NOISE, range_in_noise, warnings_about
 from slt.clusters import by_draw, clusters
 from slt.curves import Curve, curve_of
 from slt.noise import curve_noise
@@ -33,12 +33,16 @@ CELLS = 300
 WINDOW = 0.06  # decades; half-width of the window on the slope
 BANDWIDTH = 0.03  # decades; positions closer than about this are one landmark
 SIGN_CHANGE = 0.9  # share of draws in which a peak or trough must change the slope's sign
+NOISE_ALONE = 0.45  # factor on probabilities where noise that lasts makes such a curve by itself: below one half
 FLAT = 0.02  # share of the range below which a stage's change is none
 
 
 @dataclass(frozen=True)
 class Landmark:
-    """A dated event of the curve: median step over draws, 90 % interval, share of draws that have it."""
+    """A dated event of the curve: median step over draws, 90 % interval, and the share of draws that have it.
+
+    The share counts less than half where the curve's range is within what lasting noise does by itself.
+    """
 
     step: float
     low: float
@@ -172,7 +176,8 @@ def detect_stages(
         whole = Stage(float(curve.step(curve.x_T[0])), float(curve.step(curve.x_T[-1])), "flat", 0.0)
         return Stages((), (), (whole,), ("the curve is constant: there is nothing to divide into stages",), axis)
     drawn = _draw(curve, draws, np.random.default_rng(seed))
-    found = [candidate for candidate in _candidates(curve, drawn) if candidate[0].probability >= TENTATIVE]
+    least = min(TENTATIVE, probability)
+    found = [candidate for candidate in _candidates(curve, drawn) if candidate[0].probability >= least]
     sure = [candidate for candidate in found if candidate[0].probability >= probability]
     boundaries = tuple(boundary for boundary, _, _ in sure)
     first_onset, first_onset_draws = _first_onset(curve, drawn)
@@ -193,12 +198,16 @@ def detect_stages(
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """The posterior mean at the points, and D drawn slopes: in the gaps between points, and windowed on a grid."""
+    """The posterior mean at the points, and D drawn slopes: in the gaps between points, and windowed on a grid.
+
+    `trust` is the probability that the curve is more than noise, as a factor on that of its landmarks.
+    """
 
     fitted_T: Floats
     slope_DI: Floats
     smooth_DG: Floats
     edges_G1: Floats
+    trust: float
 
     def middle(self, cell: Floats | Ints) -> Floats:
         """Positions of (possibly fractional) cells' middles."""
@@ -222,7 +231,7 @@ def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
     fitted_T = curve.y_T + (value_DT.reshape(len(y_BT), per_curve, -1).mean(axis=1) - y_BT).mean(axis=0)
     edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
     smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
-    return _Draws(fitted_T, slope_DI, smooth_DG, edges)
+    return _Draws(fitted_T, slope_DI, smooth_DG, edges, NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0)
 
 
 def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Floats]]:
@@ -284,7 +293,7 @@ def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
         )
     )
     step, low, high = (float(end) for end in ends)
-    return Landmark(step, low, high, len(present) / len(position_D))
+    return Landmark(step, low, high, drawn.trust * len(present) / len(position_D))
 
 
 def _stages_between(curve: Curve, drawn: _Draws, boundaries: tuple[Boundary, ...]) -> tuple[Stage, ...]:

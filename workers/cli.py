@@ -198,7 +198,7 @@ def stages(
     ] = False,
     false_boundaries: Annotated[
         float | None,
-        typer.Option(help="Sensitivity: boundaries expected on a curve of noise alone; by default 0.02."),
+        typer.Option(help="Sensitivity: boundaries expected on a curve of noise alone; by default under 0.002."),
     ] = None,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the detector's draws.")] = 0,

@@ -19,7 +19,7 @@ from slt.stages import detect_stages
 from slt.synthetic import Sampling, null
 
 POINTS = (50, 100, 200)
-PROBABILITIES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+PROBABILITIES = (0.09, 0.1125, 0.135, 0.16, 0.18, 0.2, 0.225, 0.25, 0.275, 0.3, 0.35)
 FIRST_SEED = 100_000
 
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 def probabilities(points: int, seed: int) -> list[float]:
     """Of every boundary that the detector sees in one null curve."""
-    stages = detect_stages(null(Sampling(points=points), seed=seed).trajectory)
+    stages = detect_stages(null(Sampling(points=points), seed=seed).trajectory, probability=min(PROBABILITIES))
     return [boundary.probability for boundary in (*stages.boundaries, *stages.tentative)]
 
 

@@ -20,7 +20,7 @@ def test_fewer_false_boundaries_ask_for_a_higher_probability() -> None:
 
 def test_the_default_is_the_detectors_own() -> None:
     assert DEFAULT == FIRST_CLASS
-    assert probability_for(PER_NULL[DEFAULT]) == pytest.approx(DEFAULT)
+    assert max(PER_NULL) < DEFAULT
 
 
 @pytest.mark.slow
