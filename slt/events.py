@@ -199,6 +199,9 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if not rows:
         raise EventsError(f"{path} is empty; it needs a header with the columns name, step")
     header = [" ".join(name.split()) for name in rows[0][1]]
+    for name in header:
+        if header.count(name) > 1:
+            raise EventsError(f"{path} has two columns '{name}'; keep one")
     for number, row in rows[1:]:
         if len(row) != len(header):
             raise EventsError(f"row {number} of {path} has {len(row)} fields but the header has {len(header)}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from slt.caveats import RANGE_IN_NOISE, range_in_noise, warnings_about
 from slt.clusters import by_draw, clusters
 from slt.curves import Curve, curve_of
+from slt.errors import TrajectoryError
 from slt.noise import curve_noise
 from slt.partitions import PartitionPosterior
 from slt.persistence import burst_maxima, burst_onsets, persistent_minima
@@ -48,6 +49,13 @@ class Landmark:
     low: float
     high: float
     probability: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.low <= self.step <= self.high and 0 <= self.probability <= 1):
+            raise TrajectoryError(
+                f"a landmark at step {self.step} with interval {self.low} to {self.high} and probability "
+                f"{self.probability} makes no sense; make the stages anew with `slt stages` or `slt run`"
+            )
 
 
 @dataclass(frozen=True)

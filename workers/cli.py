@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -130,6 +131,7 @@ def run(
     job = read_job(job_file, settings or (), out)
     from workers.pipeline import make_executor, run_job
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters and `timeout` interrupt with it
     try:
         with progress_on_stderr() as phase:
             summary = run_job(job, make_executor(job, serial=serial, workers=workers, address=address), phase)

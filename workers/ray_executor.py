@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -78,8 +80,12 @@ class RayExecutor:
             # Without a number of workers every core works; with it, the cluster is made just large enough.
             cores = self.workers * self.cpus if self.workers else max(os.cpu_count() or 1, self.cpus)
             options |= {"address": LOCAL, "num_cpus": cores, "include_dashboard": False}
+        main = threading.current_thread() is threading.main_thread()
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
+            if main:  # Ray puts one of its own in place, which ends the process with a stack trace
+                signal.signal(signal.SIGTERM, handler)
         except (ConnectionError, RayError, ValueError, RuntimeError) as error:
             where = self.address or "on this machine"
             raise BadInput(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -54,8 +55,8 @@ class JobFolder:
             )
 
     def is_done(self, key: str) -> bool:
-        """Whether the unit has been computed for all of its checkpoints."""
-        return self._done(key).exists()
+        """Whether the unit has been computed for all of its checkpoints; a file damaged since is none."""
+        return zipfile.is_zipfile(self._done(key))
 
     def save_unit(self, key: str, result: UnitResult) -> None:
         """Keep a unit's numbers; one with failures is kept beside, so that the next run tries it again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,13 +59,13 @@ def print_stages(document: dict[str, Any]) -> None:
 def print_gauges(document: dict[str, Any]) -> None:
     """Which gauge sees which boundary: a row per boundary, a column per gauge."""
     if document["boundaries"] and len(document["names"]) > 1:
-        table = Table(title="Which gauge sees which boundary (step, probability)", title_justify="left")
-        for name in ("boundary", *document["names"]):
-            table.add_column(name, justify="right")
+        table = Table(title="Which gauge sees which boundary", title_justify="left")
+        table.add_column("boundary", justify="right")
+        table.add_column("seen by: step (probability)")
         for boundary in document["boundaries"]:
-            seen = (boundary["seen"].get(name) for name in document["names"])
-            cells = (f"{number(mark['step'])} ({mark['probability']:.2f})" if mark else "" for mark in seen)
-            table.add_row(number(boundary["step"]), *cells)
+            seen = {name: boundary["seen"].get(name) for name in document["names"]}
+            marks = (f"{name} {number(m['step'])} ({m['probability']:.2f})" for name, m in seen.items() if m)
+            table.add_row(number(boundary["step"]), ", ".join(marks))
         show(table)
     for name, reason in document["unusable"].items():
         show(f"no stages of {name}: {reason}")
@@ -137,12 +138,15 @@ def print_calibration(document: Mapping[str, Any], out: Path) -> None:
 
 def print_checkpoints(document: dict[str, Any]) -> None:
     """What `slt inspect` found."""
-    table = Table(title="Checkpoints", title_justify="left")
+    folders = {os.path.dirname(entry["path"]) for entry in document["checkpoints"]}
+    common = os.path.commonpath(folders) if folders else ""
+    table = Table(title=f"Checkpoints in {common}", title_justify="left")
     for name in ("step", "unit", "step from", "path", "format", "size"):
         table.add_column(name, justify="right" if name in ("step", "size") else "left")
     for entry in document["checkpoints"]:
-        size = f"{entry['bytes'] / 1e6:,.2f} MB"
-        table.add_row(number(entry["step"]), entry["unit"], entry["step_source"], entry["path"], entry["format"], size)
+        size = f"{entry['bytes'] / 1e3:,.1f} kB"
+        path = os.path.relpath(entry["path"], common)
+        table.add_row(number(entry["step"]), entry["unit"], entry["step_source"], path, entry["format"], size)
     show(table)
     for problem in document["problems"]:
         show(f"problem: {problem}")

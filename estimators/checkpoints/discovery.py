@@ -90,6 +90,9 @@ def _claimed(directory: Path, notes: list[str]) -> Iterator[tuple[Path, Format]]
 def _look_into(path: Path, format_: Format, directory: Path) -> Checkpoint:
     named = step_from_path(path.relative_to(directory))
     try:
+        if not (path.is_file() or path.is_dir()):
+            what = "is a link that leads nowhere" if path.is_symlink() else "is not a regular file"
+            raise UnreadableCheckpoint(f"{path} {what}. Mend it, or move it out of the directory")
         contents = format_.examine(path)
     except UnreadableCheckpoint as fault:
         if named is None:  # without a step it would not have been used, whole or not

@@ -41,6 +41,8 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def unreadable(path: Path, error: Exception) -> UnreadableCheckpoint:
     """The sentence for a file that is empty, cut short or something else."""
-    size = path.stat().st_size if path.exists() else 0
+    if not path.exists():
+        return UnreadableCheckpoint(f"{path} does not exist any more. Put it back, or run again without it")
+    size = path.stat().st_size
     what = "is empty (0 bytes)" if size == 0 else f"is cut short or is not a safetensors file ({size:,} bytes; {error})"
     return UnreadableCheckpoint(f"{path} {what}. Copy or save it again, or move it out of the directory")

@@ -87,6 +87,9 @@ def check_fits(
         if weights[name].shape != expected.shape:
             here, there = tuple(weights[name].shape), tuple(expected.shape)
             raise CheckpointMismatch(f"'{name}' is {here} in {file} but {there} in {problem}. {remedy}")
+        if _kind(weights[name].dtype) != _kind(expected.dtype):
+            was, needed = weights[name].dtype, expected.dtype
+            raise CheckpointMismatch(f"'{name}' is {was} in {file} but {needed} in {problem}. Convert the checkpoint")
     for name, value in weights.items():
         if name not in state:
             raise CheckpointMismatch(f"'{name}' in {file} is not a parameter of {problem}. {remedy}")
@@ -106,6 +109,13 @@ def content_hash(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Within a kind values can be converted; float8 has to be scaled by whoever wrote it."""
+    if dtype.is_floating_point:
+        return "float8" if dtype.itemsize == 1 else "float"
+    return "complex" if dtype.is_complex else "integer"
 
 
 def _tied(one: Tensor, other: Tensor) -> bool:

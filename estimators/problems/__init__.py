@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,11 +79,26 @@ def train(
             raise ProblemError(f"'{name}' has no argument '{key}'; {_nearest(key, of_build | of_train)}")
     problem_args = {key: given.get(key, default) for key, default in of_build.items()}
     training_args = {key: given.get(key, default) for key, default in of_train.items()}
+    if not 0 <= seed < 2**63:
+        raise ProblemError(f"seed is {seed}; it must be from 0 to 2^63 - 1")
+    for key, default in (of_build | of_train).items():
+        _require_like(name, key, given.get(key, default), default)
     problem = module.build(**problem_args)
     folder = RunFolder(Path(out), overwrite=overwrite)
     with _one_thread():
         events = module.train(problem, folder, seed=seed, progress=progress, **training_args)
     folder.finish({"problem": name, "problem_args": problem_args, "training": {"seed": seed, **training_args}}, events)
+
+
+def _require_like(name: str, key: str, value: Any, default: Any) -> None:
+    """Numbers for numbers; what trains backwards or not at all is refused as well."""
+    if isinstance(default, int | float):
+        kinds = (int,) if isinstance(default, int) else (int, float)
+        least = "0 or more" if key in ("weight_decay", "noise", "data_seed") else "above 0"
+        fits = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        if not fits or value < 0 or (value == 0 and least == "above 0"):
+            what = "a whole number" if isinstance(default, int) else "a number"
+            raise ProblemError(f"{key} of '{name}' is {value!r}; it must be {what}, {least} (default {default})")
 
 
 @contextmanager

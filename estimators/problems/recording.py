@@ -67,10 +67,9 @@ class RunFolder:
             if earlier and not overwrite:
                 raise OutputError(
                     f"{directory} already holds a run ({earlier[0].name} and {len(earlier) - 1} more files). "
-                    f"Choose another directory, or overwrite it on purpose"
+                    f"Choose another directory, or replace it on purpose with --overwrite"
                 )
-            for path in earlier:
-                path.unlink()
+            self._earlier = earlier  # it goes when there is something to put in its place
         except OSError as error:
             raise _unwritable(directory, error) from None
 
@@ -107,6 +106,8 @@ class RunFolder:
     def _write(self, name: str, write: Callable[[Path], object]) -> None:
         temporary = self.directory / f".{name}.tmp"
         try:
+            while self._earlier:
+                self._earlier.pop().unlink(missing_ok=True)
             write(temporary)
             temporary.replace(self.directory / name)
         except (OSError, SafetensorError) as error:

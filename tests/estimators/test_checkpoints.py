@@ -328,3 +328,26 @@ def test_a_changed_value_dtype_shape_or_name_changes_the_hash(weights: dict[str,
 
 def test_scalars_and_half_precision_can_be_hashed() -> None:
     assert content_hash({"a": torch.tensor(1.0)}) != content_hash({"a": torch.tensor(1.0, dtype=torch.bfloat16)})
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.float8_e4m3fn])
+def test_weights_of_another_kind_are_refused_not_rounded(weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+    converted = {name: value.to(dtype) for name, value in weights.items()}
+    with pytest.raises(CheckpointMismatch, match=f"is {dtype} in"):
+        check_fits(converted, nn.Linear(3, 2), CHECKPOINT, "toy")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_link_that_leads_nowhere_is_a_fault_and_a_pipe_is_not_waited_for(
+    tmp_path: Path, weights: dict[str, Tensor], suffix: str
+) -> None:
+    save_file(weights, tmp_path / "step_1.safetensors")
+    (tmp_path / f"step_2{suffix}").symlink_to("nothing")
+    os.mkfifo(tmp_path / f"step_3{suffix}")
+    sequence = discover(tmp_path)
+    assert [checkpoint.step for checkpoint in sequence] == [1]
+    assert ["leads nowhere" in problem or "not a regular file" in problem for problem in sequence.problems] == [
+        True
+    ] * 2
+    with pytest.raises(UnreadableCheckpoint):
+        sequence.require_usable()

@@ -218,3 +218,19 @@ def test_the_documented_recipe_memorises_early_and_groks_late(tmp_path: Path) ->
     problem = modular_addition.build()
     columns = evaluate(["test_accuracy"], problem, load_weights(discover(tmp_path).checkpoints[-1]))
     assert columns["test_accuracy"] > 0.95
+
+
+@pytest.mark.parametrize(
+    "args", [{"checkpoints": 1}, {"steps": "abc"}, {"start": "abc"}, {"learning_rate": -1.0}, {"steps": 10.5}]
+)
+def test_bad_arguments_leave_the_run_that_they_would_replace(tmp_path: Path, args: dict[str, Any]) -> None:
+    train("linear_network", tmp_path, {"n_samples": 200, "steps": 20, "checkpoints": 5})
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(BadInput):
+        train("linear_network", tmp_path, {"n_samples": 200} | args, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_seed_that_no_generator_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match="seed is"):
+        train("linear_network", tmp_path, {}, seed=10**30)

@@ -107,3 +107,14 @@ def test_a_writer_that_raises_leaves_the_old_folder_and_nothing_else(tmp_path):
 def test_json_documents_hold_no_nan():
     document = {"a": [1.0, float("nan")], "b": {"c": (float("inf"), "NaN")}}
     assert json.loads(to_json(document)) == {"a": [1.0, None], "b": {"c": [None, "NaN"]}}
+
+
+def test_a_unit_that_was_damaged_on_disk_is_not_done(tmp_path):
+    folder = JobFolder(tmp_path)
+    folder.open()
+    entry = CheckpointResult(np.zeros((2, 5)), 1.0, np.zeros(2), {})
+    folder.save_unit("abc", UnitResult((entry,)))
+    assert folder.is_done("abc")
+    (saved,) = folder.units.glob("*.npz")
+    saved.write_bytes(saved.read_bytes()[:100])
+    assert not folder.is_done("abc")
