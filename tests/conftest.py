@@ -1,7 +1,16 @@
-"""One thread for torch: tests share their cores with each other, and tiny problems run faster so."""
+"""One thread for torch: tests share their cores with each other, and tiny problems run faster so.
+
+On CI hypothesis draws the same examples every time: what it has not seen yet is looked for at people's desks.
+"""
 
 from __future__ import annotations
 
+import os
+
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
