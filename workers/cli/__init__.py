@@ -1,0 +1,13 @@
+"""The command `slt`: parses and prints, decides nothing. torch and ray are imported by the commands that need them."""
+
+# ruff: noqa: I001 - the order of imports is the order of commands in `slt --help`
+from workers.cli.app import app
+from workers.cli import runs
+from workers.cli import curves
+
+__all__ = ["app", "curves", "main", "runs"]
+
+
+def main() -> None:
+    """Entry point of the command `slt`."""
+    app()
