@@ -23,6 +23,7 @@ from slt.trajectory import VerdictKind
 from workers.executor import Executor, Failure, Outcome, SerialExecutor
 from workers.files import write_text
 from workers.job import JobConfig, as_plain
+from workers.live import Status
 from workers.phase import Phase
 from workers.plan import Plan, prepare
 from workers.report import write_report
@@ -103,33 +104,36 @@ def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
     """
     folder = JobFolder(job.out)
     seconds: dict[str, float] = {}
-    with _timed(seconds, "prepare"):
-        plan = prepare(job, folder, phase)
-        write_text(folder.path / "job.yaml", _echo(plan))
-    with _timed(seconds, "estimate"):
-        units = execute(plan, folder, executor, phase)
-    with _timed(seconds, "tabulate"):
-        tables = read_units(plan, folder)
-        write_tables(plan, tables, folder)
-    with _timed(seconds, "detect"):
-        stages = detect(plan, tables, folder)
-        gauges = gauge_measures(plan, tables, stages, folder)
-    with _timed(seconds, "compare"):
-        comparison = compare_events(plan, tables, stages, folder)
-    with _timed(seconds, "report"):
-        report = write_report(folder.path)
-    return Summary(job.out, report, tables, stages, gauges, comparison, units, seconds)
+    with Status(folder, phase) as status:
+        with _timed(seconds, "prepare"):
+            plan = prepare(job, folder, status.phase)
+            write_text(folder.path / "job.yaml", _echo(plan))
+        with _timed(seconds, "estimate"):
+            units = execute(plan, folder, executor, status)
+        with _timed(seconds, "tabulate"):
+            tables = read_units(plan, folder)
+            write_tables(plan, tables, folder)
+        with _timed(seconds, "detect"):
+            stages = detect(plan, tables, folder)
+            gauges = gauge_measures(plan, tables, stages, folder)
+        with _timed(seconds, "compare"):
+            comparison = compare_events(plan, tables, stages, folder)
+        with _timed(seconds, "report"):
+            report = write_report(folder.path)
+        summary = Summary(job.out, report, tables, stages, gauges, comparison, units, seconds)
+        status.tell(message=failed_checkpoints(summary))
+    return summary
 
 
-def execute(plan: Plan, folder: JobFolder, executor: Executor, phase: Phase) -> dict[str, int]:
+def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -> dict[str, int]:
     """Compute the units that the folder lacks; returns how many were computed, reused and failed."""
     missing = {unit.key: unit for unit in plan.units if not folder.is_done(unit.key)}
     counts = {"computed": 0, "reused": len(plan.units) - len(missing), "failed": 0}
-    if not missing:
-        return counts
-    progress = phase("estimating")
     total = sum(len(unit.checkpoints) for unit in missing.values())
     done = 0
+
+    def tell() -> None:
+        status.tell(units={**counts, "total": len(plan.units)})
 
     def label(where: str) -> str:
         finished = counts["computed"] + counts["failed"]
@@ -145,10 +149,21 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, phase: Phase) -> 
         counts["failed" if result.failures else "computed"] += 1
         done += len(unit.checkpoints)
         progress(done, total, label(f", step {unit.checkpoints[-1].step}"))
+        tell()
 
-    progress(0, total, label(""))
-    executor.run(compute_unit, missing.values(), keep)
+    status.tell(checkpoints=len(plan.checkpoints))
+    tell()
+    if missing:
+        progress = status.phase("estimating")
+        progress(0, total, label(""))
+        executor.run(compute_unit, missing.values(), keep)
     return counts
+
+
+def failed_checkpoints(summary: Summary) -> str:
+    """What a finished job says of checkpoints without an estimate; nothing if there are none."""
+    failed = len(summary.failed_items)
+    return f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else ""
 
 
 def _echo(plan: Plan) -> str:

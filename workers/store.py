@@ -33,6 +33,13 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.units = path / "units"
+        self._opened = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder is a job's: opened here or by an earlier run, or made by the service for this one."""
+        self._opened = self._opened or self.units.exists() or (self.path / "job.submitted.yaml").exists()
+        return self._opened
 
     def open(self, bytes_needed: int = 0) -> None:
         """Make the folder, and make sure before anything is computed that results will fit into it."""
@@ -48,6 +55,7 @@ class JobFolder:
             with tempfile.TemporaryFile(dir=self.units) as probe:
                 probe.write(b"\0" * 65536)
             free = shutil.disk_usage(self.path).free
+        self._opened = True
         if free < bytes_needed:
             raise OutputError(
                 f"the results need about {bytes_needed / 1e6:,.0f} MB but {self.path} has {free / 1e6:,.0f} MB free; "

@@ -65,13 +65,15 @@ class Workplace:
         """Only the units of `slt run`, without stages and report; how many were computed, reused and failed."""
         from workers.executor import SerialExecutor
         from workers.job import read_job
+        from workers.live import Status
         from workers.pipeline import execute
         from workers.plan import prepare
         from workers.store import JobFolder
 
         job = read_job(self.path / "tiny.yaml", overrides)
         folder = JobFolder(job.out)
-        return execute(prepare(job, folder, lambda title: silent), folder, SerialExecutor(), lambda title: silent)
+        plan = prepare(job, folder, lambda title: silent)
+        return execute(plan, folder, SerialExecutor(), Status(folder, lambda title: silent))
 
     def save(self, step: int, weight: list[float] | torch.Tensor | None = None, name: str = "weight") -> Path:
         """Write one checkpoint; by default on the way from the origin to the solution."""
