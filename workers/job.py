@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Auto = Literal["auto"]
 POSTERIOR = ("step_size", "n_beta", "localization")
+MOST_SENTENCES = 10
 
 
 class _Section(BaseModel):
@@ -136,7 +137,7 @@ def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None)
         JobError: no such file, not YAML, an unknown key (the nearest valid one is named), a wrong
             value, or an impossible combination.
     """
-    settings = _load_yaml(path)
+    settings = read_mapping(path, "checkpoints: DIR")
     settings.pop("versions", None)  # the job.yaml of a job folder can be run again
     for override in overrides:
         _apply(settings, override)
@@ -145,10 +146,21 @@ def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None)
     if out is not None:
         settings["out"] = str(out)
     try:
+        return check_job(settings)
+    except JobError as error:
+        raise JobError(f"{error} (in {path})") from None
+
+
+def check_job(settings: Mapping[str, Any]) -> JobConfig:
+    """A job from plain data, every key and value checked.
+
+    Raises:
+        JobError: an unknown key, a wrong value or an impossible combination, all of them in one sentence.
+    """
+    try:
         return JobConfig.model_validate(settings)
     except ValidationError as error:
-        sentences = "; ".join(_sentence(detail) for detail in error.errors())
-        raise JobError(f"{sentences} (in {path})") from None
+        raise JobError("; ".join(_sentence(detail) for detail in error.errors()[:MOST_SENTENCES])) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -180,7 +192,16 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise JobError(f"the value of '{text}' is not YAML; quote it, for example --set 'name=\"a: b\"'") from None
 
 
-def _load_yaml(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, example: str) -> dict[str, Any]:
+    """A YAML file of keys and values.
+
+    Args:
+        path: the file.
+        example: a key and a value that such a file may have, for the message.
+
+    Raises:
+        JobError: no such file, not YAML, or something else in it.
+    """
     try:
         settings = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -192,7 +213,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         line = f" at line {where.line + 1}" if where else ""
         raise JobError(f"{path} is not YAML{line}: {getattr(error, 'problem', error)}") from None
     if not isinstance(settings, dict):
-        raise JobError(f"{path} holds {type(settings).__name__}, not a mapping of keys such as 'checkpoints: DIR'")
+        raise JobError(f"{path} holds {type(settings).__name__}, not a mapping of keys such as '{example}'")
     return settings
 
 

@@ -4,8 +4,9 @@
 from workers.cli.app import app
 from workers.cli import runs
 from workers.cli import curves
+from workers.cli import service
 
-__all__ = ["app", "curves", "main", "runs"]
+__all__ = ["app", "curves", "main", "runs", "service"]
 
 
 def main() -> None:
