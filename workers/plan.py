@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from estimators.checkpoints import CheckpointSequence, content_hash, discover, load_fitting
+from estimators.checkpoints import Checkpoint, CheckpointSequence, content_hash, discover, load_fitting
 from estimators.engines.memory import chain_bytes
 from estimators.group import prepare as make_group
 from estimators.llc import SamplerConfig
 from estimators.measures import evaluate
-from estimators.problem import Problem, problem_tensors
+from estimators.problem import Problem
 from slt.curves import FEWEST_POINTS
 from slt.errors import BadInput, ProblemError, TrajectoryError
 from slt.events import CircuitEvent, read_events
@@ -35,8 +35,50 @@ class Plan:
     sampler: SamplerConfig
     units: tuple[Unit, ...]
     events: tuple[CircuitEvent, ...]
-    n_samples: int
     calibration: Document | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What checkpoints are measured against: the job's problem, built once here, and how workers find it."""
+
+    job: JobConfig
+    problem: Problem
+    reference: ProblemReference
+
+    @classmethod
+    def of(cls, job: JobConfig) -> Subject:
+        """Import and build the problem of a job.
+
+        Raises:
+            ProblemError: it cannot be.
+        """
+        problem, data_hash = ProblemReference(job.problem, job.problem_args, Path.cwd()).load()
+        return cls(job, problem, ProblemReference(job.problem, job.problem_args, Path.cwd(), data_hash))
+
+    def read(self, checkpoint: Checkpoint, *, first: bool) -> str:
+        """The hash of a checkpoint's weights, all of them read and found to fit; with the first, all is tried once.
+
+        Raises:
+            CheckpointError, ProblemError: the weights do not fit, or loss or measures cannot be evaluated.
+        """
+        weights = load_fitting(checkpoint, self.problem.model, self.job.problem, self.job.problem_args)
+        if first:
+            _try_problem(self.problem, weights, self.job, self.job.sampler.resolve(self.job.resources.device))
+        return content_hash(weights)
+
+    def unit(self, group: Sequence[tuple[Checkpoint, str]], sampler: SamplerConfig) -> Unit:
+        """The unit of work on these checkpoints, each with the hash of its weights."""
+        return Unit(
+            key=unit_key([weight_hash for _, weight_hash in group], self.reference, sampler, self.job.measures),
+            # absolute: a worker elsewhere has another current directory
+            checkpoints=tuple(replace(checkpoint, path=checkpoint.path.resolve()) for checkpoint, _ in group),
+            weight_hashes=tuple(weight_hash for _, weight_hash in group),
+            problem=self.reference,
+            sampler=sampler,
+            measures=self.job.measures,
+            cpus=self.job.resources.cpus,
+        )
 
 
 def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
@@ -49,33 +91,24 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     checkpoints = discover(job.checkpoints)
     checkpoints.require_usable()
     _require_enough(checkpoints, job.stages.axis)
-    reference = ProblemReference(job.problem, job.problem_args, Path.cwd())
-    problem, data_hash = reference.load()
-    reference = ProblemReference(job.problem, job.problem_args, Path.cwd(), data_hash)
-    n_samples = len(problem_tensors(problem)[0])
+    subject = Subject.of(job)
     folder.open()
-    hashes = _read_all(checkpoints, problem, job, job.sampler.resolve(job.resources.device), phase)
-    sampler, calibration = settle(job, folder, checkpoints, hashes, problem, reference, phase)
-    draws = len(checkpoints) * sampler.chains * (sampler.burn_in + sampler.draws)
-    folder.open(bytes_needed=2 * 8 * draws + BYTES_BESIDES_TRACES)  # in units/ and in traces.zarr
-    parameters = sum(parameter.numel() for parameter in problem.model.parameters())
+    hashes = _read_all(checkpoints, subject, phase)
+    sampler, calibration = settle(job, folder, checkpoints, hashes, subject.problem, subject.reference, phase)
+    folder.open(bytes_needed=bytes_of_results(len(checkpoints), sampler))
     size = job.resources.checkpoints_per_unit
     if size == "auto":
+        parameters = sum(parameter.numel() for parameter in subject.problem.model.parameters())
         size = group_size(len(checkpoints), sampler.chains, parameters)
-    units = tuple(
-        Unit(
-            key=unit_key([weight_hash for _, weight_hash in group], reference, sampler, job.measures),
-            # absolute: a worker elsewhere has another current directory
-            checkpoints=tuple(replace(checkpoint, path=checkpoint.path.resolve()) for checkpoint, _ in group),
-            weight_hashes=tuple(weight_hash for _, weight_hash in group),
-            problem=reference,
-            sampler=sampler,
-            measures=job.measures,
-            cpus=job.resources.cpus,
-        )
-        for group in grouped(list(zip(checkpoints, hashes, strict=True)), size)
-    )
-    return Plan(job, checkpoints, sampler, units, events, n_samples, calibration)
+    groups = grouped(list(zip(checkpoints, hashes, strict=True)), size)
+    units = tuple(subject.unit(group, sampler) for group in groups)
+    return Plan(job, checkpoints, sampler, units, events, calibration)
+
+
+def bytes_of_results(checkpoints: int, sampler: SamplerConfig) -> int:
+    """What a job folder grows to."""
+    draws = checkpoints * sampler.chains * (sampler.burn_in + sampler.draws)
+    return 2 * 8 * draws + BYTES_BESIDES_TRACES  # in units/ and in traces.zarr
 
 
 def _require_enough(checkpoints: CheckpointSequence, axis: str) -> None:
@@ -88,17 +121,12 @@ def _require_enough(checkpoints: CheckpointSequence, axis: str) -> None:
         )
 
 
-def _read_all(
-    checkpoints: CheckpointSequence, problem: Problem, job: JobConfig, sampler: SamplerConfig, phase: Phase
-) -> list[str]:
+def _read_all(checkpoints: CheckpointSequence, subject: Subject, phase: Phase) -> list[str]:
     progress = phase("reading checkpoints")
     hashes = []
     for done, checkpoint in enumerate(checkpoints):
         progress(done, len(checkpoints), checkpoint.path.name)
-        weights = load_fitting(checkpoint, problem.model, job.problem, job.problem_args)
-        if done == 0:
-            _try_problem(problem, weights, job, sampler)
-        hashes.append(content_hash(weights))
+        hashes.append(subject.read(checkpoint, first=done == 0))
     progress(len(checkpoints), len(checkpoints), "all fit the problem")
     return hashes
 
