@@ -23,12 +23,16 @@ NOT_HANDED_OUT = frozenset({jobs.SERVICE})
 def trajectory(folder: Path) -> dict[str, Any]:
     """The curve as far as it is, with its measures; numbers are finite or None.
 
+    `verdicts` and `sentences` are those of each point, `llc_chains` its chains or None, and `available` names the
+    other documents that are there.
+
     Raises:
         BadInput: the table is damaged.
     """
     path, step_unit = folder / "trajectory.csv", "step"
     document: dict[str, Any] = {"step_unit": step_unit, "steps": [], "llc": [], "llc_std_error": [], "loss": []}
-    document |= {"verdicts": [], "measures": {}}
+    document |= {"verdicts": [], "sentences": [], "llc_chains": None, "measures": {}}
+    document["available"] = [name for name in ("stages", "comparison") if (folder / f"{name}.json").is_file()]
     if not path.is_file():
         return document
     curve = Trajectory.from_csv(path, step_unit=step_unit)
@@ -38,6 +42,9 @@ def trajectory(folder: Path) -> dict[str, Any]:
         column = getattr(curve, name)
         document[name] = [None] * len(curve) if column is None else _finite(column)
     document["verdicts"] = [verdict.kind.value for verdict in curve.verdicts or ()]
+    document["sentences"] = [verdict.sentence for verdict in curve.verdicts or ()]
+    if curve.llc_chains is not None:
+        document["llc_chains"] = [_finite(chains) for chains in curve.llc_chains]
     document["measures"] = _measures(folder / "measures.csv", curve.steps)
     return document
 
