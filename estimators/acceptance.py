@@ -158,7 +158,7 @@ class Walkers:
         for chain in range(self._chains):
             data = tuple(t[chain] for t in batch.data) if per_chain else batch.data
             references = tuple(t[0, chain] if per_chain else t[0] for t in batch.references)
-            state = group.parameters(position[0, chain]) | group.fixed_at(part.start)
+            state = group.state_at(position[0, chain], part.start)
             rows.append(functional_call(group.scored, state, (data, references)))
         return torch.stack(rows).unsqueeze(0)
 

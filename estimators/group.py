@@ -67,10 +67,11 @@ class Group:
 
     Attributes:
         scored: the model in evaluation mode with its loss.
-        names, shapes: the moving parameters, named as in the model, in the order of `centers`.
-        centers: (K, P) the checkpoints' moving parameters.
-        fixed: frozen parameters and buffers by name, each (K, ...): the checkpoint's, or the model's own
-            where the checkpoint has none (non-persistent buffers).
+        names, shapes: the parameters that move, wholly or in part, named as in the model, in the order of `centers`.
+        coordinates: the flat indices of what moves in each, or None for all of it.
+        centers: (K, P) the checkpoints' moving coordinates; the others are not sampled, and so cannot move.
+        fixed: frozen parameters and buffers by name, each (K, ...), and those that move in part: the checkpoint's, or
+            the model's own where the checkpoint has none (non-persistent buffers).
         data: the whole data set.
         references: one tensor (K, n, ...) of the checkpoints' own outputs with `reference: self`, else none.
         center_losses: (K, n) the sampled loss at w*, per example.
@@ -81,6 +82,7 @@ class Group:
     scored: ScoredModel
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
+    coordinates: tuple[Tensor | None, ...]
     centers: Tensor
     fixed: dict[str, Tensor]
     data: Batch
@@ -94,17 +96,34 @@ class Group:
         """Size of the data set."""
         return self.center_losses.shape[1]
 
-    def parameters(self, position: Tensor) -> dict[str, Tensor]:
-        """Views of (..., P) as named parameters (..., *shape), as `functional_call` on `scored` wants them."""
-        pieces = torch.split(position, [shape.numel() for shape in self.shapes], dim=-1)
+    def pieces(self, position: Tensor) -> dict[str, Tensor]:
+        """Views of (..., P) by name: whole parameters (..., *shape), and what moves of the others (..., count)."""
+        counts = [
+            shape.numel() if index is None else len(index)
+            for shape, index in zip(self.shapes, self.coordinates, strict=True)
+        ]
+        rows = zip(self.names, torch.split(position, counts, dim=-1), self.shapes, self.coordinates, strict=True)
         return {
-            f"model.{name}": piece.reshape(*piece.shape[:-1], *shape)
-            for name, piece, shape in zip(self.names, pieces, self.shapes, strict=True)
+            f"model.{name}": piece.reshape(*piece.shape[:-1], *shape) if index is None else piece
+            for name, piece, shape, index in rows
         }
 
     def fixed_at(self, checkpoints: slice | int) -> dict[str, Tensor]:
-        """Frozen parameters and buffers of some checkpoints, for `functional_call` on `scored`."""
+        """What `fixed` holds of some checkpoints, for `state`."""
         return {f"model.{name}": value[checkpoints] for name, value in self.fixed.items()}
+
+    def state(self, pieces: dict[str, Tensor], fixed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Everything that `functional_call` on `scored` wants, of one chain at one checkpoint."""
+        state = fixed | pieces
+        for name, shape, index in zip(self.names, self.shapes, self.coordinates, strict=True):
+            if index is not None:
+                key = f"model.{name}"
+                state[key] = fixed[key].flatten().scatter(0, index, pieces[key]).reshape(shape)
+        return state
+
+    def state_at(self, position: Tensor, checkpoint: int) -> dict[str, Tensor]:
+        """`state` of one position (P,)."""
+        return self.state(self.pieces(position), self.fixed_at(checkpoint))
 
 
 def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig) -> Group:
@@ -125,17 +144,21 @@ def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig)
     model = copy.deepcopy(problem.model).to(device=device).eval()
     model = model.float() if dtype == torch.float32 else model.double()  # `to` would cut complex numbers in half
     scored = ScoredModel(model, problem, autocast=config.dtype == "bfloat16")
-    names = moving_parameters(model, problem.restriction)
+    moving = {
+        name: index if index is None else index.to(device)
+        for name, index in moving_parameters(model, problem.restriction).items()
+    }
     states = [_complete(model, state, index) for index, state in enumerate(weights)]
-    centers = torch.stack([torch.cat([state.pop(name).reshape(-1) for name in names]) for state in states])
+    centers = torch.stack([torch.cat([_taken(state, *one) for one in moving.items()]) for state in states])
     fixed = {name: torch.stack([state[name] for state in states]) for name in states[0]}
     data = tuple(_move(tensor, device, dtype) for tensor in problem_tensors(problem))
     n_samples = len(data[0])
     full = config.batch_size is None or config.batch_size >= n_samples
     group = Group(
         scored=scored,
-        names=tuple(names),
-        shapes=tuple(model.get_parameter(name).shape for name in names),
+        names=tuple(moving),
+        shapes=tuple(model.get_parameter(name).shape for name in moving),
+        coordinates=tuple(moving.values()),
         centers=centers,
         fixed=fixed,
         data=data,
@@ -146,6 +169,11 @@ def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig)
     )
     _check_losses(group, own_outputs=config.reference == "self")
     return _evaluate(group, own_outputs=config.reference == "self")
+
+
+def _taken(state: dict[str, Tensor], name: str, index: Tensor | None) -> Tensor:
+    """The moving coordinates of a parameter; one that moves as a whole is none of the fixed ones."""
+    return state.pop(name).reshape(-1) if index is None else state[name].reshape(-1)[index]
 
 
 def _complete(model: nn.Module, weights: Weights, index: int) -> dict[str, Tensor]:
@@ -200,7 +228,7 @@ def _check(group: Group, what: str, evaluate: Callable[[], Tensor]) -> None:
 def _call(
     group: Group, checkpoint: int, batch: Batch, references: tuple[Tensor, ...] = (), *, predict: bool = False
 ) -> Tensor:
-    state = group.parameters(group.centers[checkpoint]) | group.fixed_at(checkpoint)
+    state = group.state_at(group.centers[checkpoint], checkpoint)
     with torch.no_grad():
         result: Tensor = functional_call(group.scored, state, (batch, references), {"predict": predict})
     return result

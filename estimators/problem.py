@@ -45,7 +45,8 @@ class Problem:
             `estimators.divergences.kl` for logits, `squared_error` for unit-noise regression. Used
             by `reference: self`; without it that setting is an error.
         measures: further measures of this problem, by name.
-        restriction: name patterns (fnmatch) of the parameters that move; empty means all.
+        restriction: which parameters move, as `estimators.restriction.moving_parameters` reads it; empty means all.
+        data_sets: other data by name, of the form of `data`, that a refined LLC may be measured on.
         name: how messages call it.
     """
 
@@ -56,6 +57,7 @@ class Problem:
     divergence: Divergence | None = None
     measures: Mapping[str, Measure] = field(default_factory=dict)
     restriction: tuple[str, ...] = ()
+    data_sets: Mapping[str, tuple[Tensor, ...] | Dataset[Any]] = field(default_factory=dict)
     name: str = "problem"
 
 
@@ -101,7 +103,7 @@ def load_problem(reference: str, args: Mapping[str, Any], working_directory: Pat
         ProblemError: no such name, module or function; it raised; it returned something else.
     """
     module_name, colon, function_name = reference.partition(":")
-    build = _own(module_name, function_name, working_directory) if colon else _built_in(reference)
+    build = imported("problem", module_name, function_name, working_directory) if colon else _built_in(reference)
     try:
         with _on_path(working_directory):
             problem = build(**args)
@@ -129,21 +131,26 @@ def _built_in(name: str) -> Callable[..., object]:
     return build
 
 
-def _own(module_name: str, function_name: str, working_directory: Path) -> Callable[..., object]:
+def imported(what: str, module_name: str, function_name: str, working_directory: Path) -> Callable[..., object]:
+    """A function of the user's, found with `working_directory` first on the path; `what` it is, for messages.
+
+    Raises:
+        ProblemError: no such module or function, or importing it raises.
+    """
     reference = f"{module_name}:{function_name}"
     with _on_path(working_directory):
         try:
             module = importlib.import_module(module_name)
         except (Exception, SystemExit) as error:
             raise ProblemError(
-                f"problem '{reference}' cannot be imported from {working_directory}: {type(error).__name__}: {error}"
+                f"{what} '{reference}' cannot be imported from {working_directory}: {type(error).__name__}: {error}"
             ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module_name]
         close = difflib.get_close_matches(function_name, own, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ProblemError(f"problem '{reference}': {module.__file__} has no function '{function_name}'{hint}")
+        raise ProblemError(f"{what} '{reference}': {module.__file__} has no function '{function_name}'{hint}")
     return cast(Callable[..., object], function)
 
 

@@ -66,19 +66,19 @@ def batched_losses(group: Group, chunk: slice) -> LossOf:
     fixed = group.fixed_at(chunk)
 
     def one(
-        parameters: dict[str, Tensor],
+        pieces: dict[str, Tensor],
         fixed: dict[str, Tensor],
         batch: tuple[Tensor, ...],
         references: tuple[Tensor, ...],
     ) -> Tensor:
-        result: Tensor = functional_call(group.scored, parameters | fixed, (batch, references))
+        result: Tensor = functional_call(group.scored, group.state(pieces, fixed), (batch, references))
         return result
 
     over_chains = vmap(one, in_dims=(0, None, per_chain, per_chain))
     over_checkpoints = vmap(over_chains, in_dims=(0, 0, None, 0))
 
     def losses(position: Tensor, batch: tuple[Tensor, ...], references: tuple[Tensor, ...]) -> Tensor:
-        result: Tensor = over_checkpoints(group.parameters(position), fixed, batch, references)
+        result: Tensor = over_checkpoints(group.pieces(position), fixed, batch, references)
         return result
 
     return losses

@@ -40,7 +40,7 @@ def chain_bytes(group: Group) -> int:
     batch = tuple(tensor[rows] for tensor in group.data)
     references = tuple(reference[0, rows] for reference in group.references)
     with saved_tensors_hooks(count, lambda tensor: tensor):
-        losses = functional_call(group.scored, group.parameters(position) | group.fixed_at(0), (batch, references))
+        losses = functional_call(group.scored, group.state_at(position, 0), (batch, references))
     if not losses.requires_grad:
         raise ProblemError(
             f"the loss of problem '{group.scored.problem.name}' has no gradient in the parameters that move; "

@@ -53,9 +53,10 @@ def _sample_chain(
     group: Group, config: SamplerConfig, kernel: Kernel, k: int, chain: int, report: Callable[[int], None]
 ) -> Record:
     """What one chain met."""
-    moving, position, gradient = _load(group, k)
+    moving = _Moving(group, k)
+    position, gradient = moving.position, moving.gradient
     step = (
-        _devinterp(config, moving, position, chain)
+        _devinterp(config, moving.parameters, position, chain)
         if config.kernel in DEVINTERP
         else _own(group, config, kernel, position, k, chain)
     )
@@ -67,9 +68,11 @@ def _sample_chain(
             data, references = batch.data, tuple(reference[0] for reference in batch.references)
             if group.batch_size is not None:
                 data, references = tuple(t[0] for t in data), tuple(t[0] for t in references)
+            moving.place()
             losses = group.scored(data, references)
             gradient.zero_()
             losses.mean().backward()
+            moving.collect()
             draw = step((losses.detach() - batch.center_losses[0, 0]).mean(), gradient)
         tally.add(index, draw)
         report(index + 1)
@@ -105,21 +108,45 @@ def _own(group: Group, config: SamplerConfig, kernel: Kernel, position: Tensor, 
     return step
 
 
-def _load(group: Group, k: int) -> tuple[list[Parameter], Tensor, Tensor]:
-    """Copy checkpoint k into the group's model.
+class _Moving:
+    """Checkpoint k in the group's model, and what moves of it.
 
-    Returns:
-        The parameters that move, in the order of `centers`; all their values (P,), and all their gradients
-        (P,), of which the parameters' own are views: moving one moves the other.
+    Attributes:
+        position, gradient: (P,) all moving coordinates, and the gradient of the loss in them. Of a parameter that
+            moves as a whole the model's own values and gradient are views: moving one moves the other.
+        parameters: the same as a sampler of torch's parameters wants them, in the order of `centers`.
     """
-    model = group.scored.model
-    with torch.no_grad():
-        for name, value in group.fixed.items():
-            (dict(model.named_buffers()) | dict(model.named_parameters()))[name].copy_(value[k]).requires_grad_(False)
-    moving = [model.get_parameter(name) for name in group.names]
-    position = group.centers[k].clone()
-    gradient = torch.zeros_like(position)
-    views = zip(group.parameters(position).values(), group.parameters(gradient).values(), strict=True)
-    for parameter, (values, slope) in zip(moving, views, strict=True):
-        parameter.data, parameter.grad = values, slope
-    return moving, position, gradient
+
+    def __init__(self, group: Group, k: int) -> None:
+        model = group.scored.model
+        with torch.no_grad():
+            for name, value in group.fixed.items():
+                own = (dict(model.named_buffers()) | dict(model.named_parameters()))[name]
+                own.copy_(value[k]).requires_grad_(False)
+        self.position = group.centers[k].clone()
+        self.gradient = torch.zeros_like(self.position)
+        self.parameters: list[Parameter] = []
+        self._in_part: list[tuple[Parameter, Tensor, Parameter]] = []
+        values, slopes = group.pieces(self.position).values(), group.pieces(self.gradient).values()
+        for name, index, value, slope in zip(group.names, group.coordinates, values, slopes, strict=True):
+            own = model.get_parameter(name)
+            own.requires_grad_()
+            moving = own if index is None else Parameter(value)
+            moving.data, moving.grad = value, slope
+            self.parameters.append(moving)
+            if index is not None:
+                own.data, own.grad = own.detach().contiguous(), torch.zeros_like(own)
+                self._in_part.append((own, index, moving))
+
+    def place(self) -> None:
+        """Put the coordinates of parameters that move in part into the model."""
+        for own, index, moving in self._in_part:
+            own.data.view(-1).scatter_(0, index, moving.data)
+
+    def collect(self) -> None:
+        """Take their gradient from the model's."""
+        for own, index, moving in self._in_part:
+            assert own.grad is not None
+            assert moving.grad is not None
+            torch.take(own.grad, index, out=moving.grad)
+            own.grad.zero_()

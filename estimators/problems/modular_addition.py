@@ -77,6 +77,7 @@ def build(
             "test_accuracy": lambda problem, model: {"test_accuracy": accuracy(model, test_pairs)},
             "test_loss": lambda problem, model: {"test_loss": float(_loss(model, test_pairs).mean())},
         },
+        data_sets={"test": test_pairs},
         name=NAME,
     )
 

@@ -102,8 +102,8 @@ def test_data_that_are_not_tensors_are_refused() -> None:
 def test_patterns_choose_the_parameters_that_move() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     model[1].bias.requires_grad_(False)
-    assert moving_parameters(model, ()) == ["0.weight", "0.bias", "1.weight"]
-    assert moving_parameters(model, ("*.bias", "1.*")) == ["0.bias", "1.weight"]
+    assert list(moving_parameters(model, ())) == ["0.weight", "0.bias", "1.weight"]
+    assert list(moving_parameters(model, ("*.bias", "1.*"))) == ["0.bias", "1.weight"]
 
 
 def test_a_pattern_without_a_match_and_a_model_without_motion_are_refused() -> None:
