@@ -6,13 +6,13 @@ problem: modular_addition           # built-in, or package.module:function
 problem_args: {p: 53}
 sampler: {step_size: 3e-4, n_beta: 10, localization: 5}   # each may be auto; without this line all are
 measures: [loss, weight_norm, sparsity]
+refinements: {embedding: {parameters: ["embedding.*"]}, test: {data: test}}     # LLCs of a part, on other data
 events: runs/grokking/events.csv
 out: results/grokking
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from slt.errors import JobError
+from workers.job_words import sentence
 
 if TYPE_CHECKING:
     from estimators.llc import SamplerConfig
@@ -91,20 +91,40 @@ class StageSettings(_Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class RefinementSettings(_Section):
+    """A refined LLC beside the job's own: of a part of the weights, on other data, or both."""
+
+    parameters: tuple[str, ...] = ()
+    data: str | None = None
+
+    @model_validator(mode="after")
+    def _refines(self) -> RefinementSettings:
+        if not self.parameters and self.data is None:
+            raise ValueError("it refines nothing; give parameters, for example ['*.attn.*'], or data, or both")
+        return self
+
+
 class Resources(_Section):
-    """What one unit of work may use, and how many checkpoints it holds ("auto": about 10 to 20 units a job)."""
+    """What one unit of work may use, and how many checkpoints it holds ("auto": about 10 to 20 units a job).
+
+    `gpus: auto` is the share of a card that the model's measured memory asks for, and none where no node has a card;
+    `unit_seconds` is a unit's time limit ("auto": none).
+    """
 
     device: str = "auto"
     cpus: Annotated[int, Field(ge=1)] = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
+    gpus: Annotated[float, Field(ge=0)] | Auto = 0
     checkpoints_per_unit: int | Auto = "auto"
+    unit_seconds: Annotated[float, Field(gt=0)] | Auto = "auto"
 
     @model_validator(mode="after")
     def _device_is_granted(self) -> Resources:
         if self.device.startswith("cuda") and self.gpus == 0:
             raise ValueError(f"device is {self.device} but gpus is 0; set resources.gpus, or device: cpu")
-        if self.device == "cpu" and self.gpus > 0:
-            raise ValueError(f"gpus is {self.gpus:g} but device is cpu; set device: cuda, or gpus: 0")
+        if self.device == "cpu" and self.gpus != 0:
+            raise ValueError(f"gpus is {self.gpus} but device is cpu; set device: cuda, or gpus: 0")
+        if self.gpus != "auto" and self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus is {self.gpus}; above 1 it is a whole number, for no part is spread over cards")
         if self.checkpoints_per_unit != "auto" and self.checkpoints_per_unit < 1:
             raise ValueError(f"checkpoints_per_unit is {self.checkpoints_per_unit}; it must be at least 1, or auto")
         return self
@@ -119,10 +139,21 @@ class JobConfig(_Section):
     problem_args: dict[str, Any] = {}
     sampler: SamplerSettings = SamplerSettings.model_validate({})
     measures: tuple[str, ...] = ("loss", "weight_norm", "sparsity")
+    refinements: dict[str, RefinementSettings] = {}
     events: Path | None = None
     stages: StageSettings = StageSettings()
     resources: Resources = Resources()
     out: Path
+
+    @model_validator(mode="after")
+    def _columns_are_distinct(self) -> JobConfig:
+        for name in self.refinements:
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or re.search(r"_(std_error|low|high|chain_\d+)$", name):
+                raise ValueError(
+                    f"refinement '{name}' names columns such as llc_{name} and llc_{name}_std_error; use letters, "
+                    f"digits and '_', a letter first and no such ending"
+                )
+        return self
 
 
 def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None) -> JobConfig:
@@ -160,7 +191,7 @@ def check_job(settings: Mapping[str, Any]) -> JobConfig:
     try:
         return JobConfig.model_validate(settings)
     except ValidationError as error:
-        raise JobError("; ".join(_sentence(detail) for detail in error.errors()[:MOST_SENTENCES])) from None
+        raise JobError("; ".join(sentence(detail, JobConfig) for detail in error.errors()[:MOST_SENTENCES])) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -225,52 +256,6 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         if not isinstance(settings, dict):
             raise JobError(f"--set {override}: '{section}' is not a section of the job file")
     settings[last] = value
-
-
-_PLAINLY = {
-    "string_pattern_mismatch": "it takes letters, digits, '_', '-' and '.' (not first): folders are named so",
-    "model_type": "a section is written as keys and values, for example {chains: 4}",
-    "model_attributes_type": "a section is written as keys and values, for example {chains: 4}",
-    "dict_type": "it is written as keys and values, for example {p: 53}",
-    "tuple_type": "it is a list, for example [loss, weight_norm]",
-    "string_type": "it is a text",
-    "path_type": "it is a path",
-}
-"""What pydantic says in its own terms, in a user's."""
-
-
-def _sentence(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part not in ("float", "int", "literal['auto']"))
-    if error["type"] == "extra_forbidden":
-        return f"unknown key '{where}'; {_nearest(where)}"
-    if error["type"] == "missing":
-        return f"'{where}' is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] in _PLAINLY:
-        return f"{where} is {error['input']!r}; {_PLAINLY[error['type']]}"
-    if error["type"] == "value_error":
-        return f"{where}: {message}"
-    return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _nearest(unknown: str) -> str:
-    valid = _dotted_keys(JobConfig)
-    section, _, leaf = unknown.rpartition(".")
-    siblings = {key.rpartition(".")[2]: key for key in valid if key.rpartition(".")[0] == section}
-    anywhere = {key.rpartition(".")[2]: key for key in valid}
-    for keys in (siblings, anywhere):
-        for near in difflib.get_close_matches(leaf, keys, n=1):
-            return f"did you mean '{keys[near]}'?"
-    return f"valid keys are {', '.join((siblings or anywhere).values())}"
-
-
-def _dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _dotted_keys(field.annotation, f"{prefix}{name}.")
-    return keys
 
 
 def as_plain(job: JobConfig) -> Mapping[str, Any]:
