@@ -8,7 +8,7 @@ stagewise development in transformers", TMLR 2025). The onset of the next burst 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,8 @@ class Stages:
 
 def _boundary(entry: Mapping[str, Any]) -> Boundary:
     onset = entry.get("onset")
-    return Boundary(**{**entry, "onset": None if onset is None else Landmark(**onset)})
+    known = {each.name: entry[each.name] for each in fields(Boundary) if each.name in entry}  # a document may say more
+    return Boundary(**{**known, "onset": None if onset is None else Landmark(**onset)})
 
 
 def _rows(draws: list[list[float | None]], columns: int) -> Floats:

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,23 +28,36 @@ from workers.phase import Phase
 from workers.plan import Plan, prepare
 from workers.report import write_report
 from workers.results import Tables, compare_events, detect, gauge_measures, read_units, write_tables
+from workers.so_far import TablesSoFar
 from workers.store import JobFolder
-from workers.units import Unit, UnitResult, code_version, compute_unit, user_code
+from workers.units import Unit, UnitResult, code_version, compute_unit, largest_first, require_seen, user_code
 
 REPORTED_VERSIONS = ("slt-stages", "torch", "devinterp", "numpy", "scipy", "ray")
 
 
 def make_executor(job: JobConfig, *, serial: bool, workers: int | None, address: str | None) -> Executor:
     """In this process, or on Ray with what the job's units may use."""
+    resources = job.resources
+    limit = None if resources.unit_seconds == "auto" else resources.unit_seconds
     if serial:
-        if job.resources.gpus and not torch.cuda.is_available():
-            raise JobError(f"resources.gpus is {job.resources.gpus:g} but this machine has no GPU that torch can use")
+        if resources.gpus not in (0, "auto") and not torch.cuda.is_available():
+            raise JobError(f"resources.gpus is {resources.gpus:g} but this machine has no GPU that torch can use")
+        if limit is not None:
+            raise JobError(
+                f"resources.unit_seconds is {limit:g} but --serial computes in this process, where a unit that hangs "
+                f"cannot be stopped; leave out --serial, or set resources.unit_seconds=auto"
+            )
         return SerialExecutor()
     from workers.ray_executor import RayExecutor
 
-    resources = job.resources
     return RayExecutor(
-        cpus=resources.cpus, gpus=resources.gpus, workers=workers, address=address, user_code=user_code(job.problem)
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+        workers=workers,
+        address=address,
+        user_code=user_code(job.problem),
+        seconds=limit,
+        card_bytes=lambda unit: unit.card_bytes,
     )
 
 
@@ -114,7 +127,7 @@ def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
             tables = read_units(plan, folder)
             write_tables(plan, tables, folder)
         with _timed(seconds, "detect"):
-            stages = detect(plan, tables, folder)
+            stages = detect(job.stages, tables.trajectory, folder)
             gauges = gauge_measures(plan, tables, stages, folder)
         with _timed(seconds, "compare"):
             comparison = compare_events(plan, tables, stages, folder)
@@ -125,38 +138,70 @@ def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
     return summary
 
 
-def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -> dict[str, int]:
-    """Compute the units that the folder lacks; returns how many were computed, reused and failed."""
-    missing = {unit.key: unit for unit in plan.units if not folder.is_done(unit.key)}
-    counts = {"computed": 0, "reused": len(plan.units) - len(missing), "failed": 0}
-    total = sum(len(unit.checkpoints) for unit in missing.values())
-    done = 0
+class Ledger:
+    """Keeps what comes out of an executor, counts it, and tells whoever watches.
 
-    def tell() -> None:
-        status.tell(units={**counts, "total": len(plan.units)})
+    Attributes:
+        counts: units computed, reused and failed.
+    """
 
-    def label(where: str) -> str:
-        finished = counts["computed"] + counts["failed"]
-        failed = f", {counts['failed']} failed" if counts["failed"] else ""
-        return f"unit {finished}/{len(missing)}{failed}{where}"
+    def __init__(self, folder: JobFolder, so_far: TablesSoFar) -> None:
+        self.counts = {"computed": 0, "reused": 0, "failed": 0}
+        self._folder, self._so_far = folder, so_far
+        self._waiting: dict[str, list[Unit]] = {}
 
-    def keep(outcome: Outcome[Unit, UnitResult]) -> None:
-        nonlocal done
+    def missing(self, units: Sequence[Unit]) -> list[Unit]:
+        """The units that have to be computed: not those that the folder has, and of units on equal weights one."""
+        missing = []
+        for unit in units:
+            if self._folder.is_done(unit.key):
+                self._so_far.take(unit)
+            elif unit.key in self._waiting:
+                self._waiting[unit.key].append(unit)
+            else:
+                self._waiting[unit.key] = [unit]
+                missing.append(unit)
+        self.counts["reused"] += len(units) - len(missing)
+        return missing
+
+    def keep(self, outcome: Outcome[Unit, UnitResult]) -> None:
+        """Keep one unit's numbers, or why it has none."""
         unit, result = outcome.item, outcome.result
         if isinstance(result, Failure):
             result = UnitResult((result,) * len(unit.checkpoints))
-        folder.save_unit(unit.key, result)
-        counts["failed" if result.failures else "computed"] += 1
-        done += len(unit.checkpoints)
-        progress(done, total, label(f", step {unit.checkpoints[-1].step}"))
-        tell()
+        require_seen(unit, result.failures)
+        self._folder.save_unit(unit.key, result)
+        self.counts["failed" if result.failures else "computed"] += 1
+        for each in self._waiting.pop(unit.key):
+            self._so_far.take(each)
 
-    status.tell(checkpoints=len(plan.checkpoints))
-    tell()
-    if missing:
-        progress = status.phase("estimating")
-        progress(0, total, label(""))
-        executor.run(compute_unit, missing.values(), keep)
+
+def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -> dict[str, int]:
+    """Compute the units that the folder lacks; returns how many were computed, reused and failed."""
+    with TablesSoFar(plan.job.stages, folder, plan.checkpoints.unit) as so_far:
+        ledger = Ledger(folder, so_far)
+        counts = ledger.counts
+        missing = ledger.missing(plan.units)
+        total = sum(len(unit.checkpoints) for unit in missing)
+        done = 0
+
+        def tell(where: str) -> None:
+            finished = counts["computed"] + counts["failed"]
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            progress(done, total, f"unit {finished}/{len(missing)}{failed}{where}")
+            status.tell(units={**counts, "total": len(plan.units)})
+
+        def keep(outcome: Outcome[Unit, UnitResult]) -> None:
+            nonlocal done
+            ledger.keep(outcome)
+            done += len(outcome.item.checkpoints)
+            tell(f", step {outcome.item.checkpoints[-1].step}")
+
+        status.tell(checkpoints=len(plan.checkpoints), units={**counts, "total": len(plan.units)})
+        if missing:
+            progress = status.phase("estimating")
+            tell("")
+            executor.run(compute_unit, largest_first(missing), keep)
     return counts
 
 

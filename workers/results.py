@@ -7,27 +7,38 @@ from __future__ import annotations
 
 import csv
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from estimators.checkpoints import Checkpoint
+from estimators.sampler import SamplerConfig
 from slt.comparison import Comparison, compare
+from slt.diagnostics import with_saturation
 from slt.errors import TrajectoryError
 from slt.events import CircuitEvent, onset_events, write_events
 from slt.gauges import Gauges, gauges
 from slt.learning_coefficient import estimates_from_traces
-from slt.stages import Stages, detect_stages
+from slt.online import Settled
+from slt.stages import Boundary, Stages, detect_stages
 from slt.trajectory import Estimate, Floats, Trajectory, Verdict, VerdictKind
 from workers.executor import Failure
 from workers.files import write_json, write_path
+from workers.job import StageSettings
 from workers.plan import Plan
 from workers.store import JobFolder
 from workers.units import CheckpointResult
 
-Entry = CheckpointResult | Failure
+
+@dataclass(frozen=True)
+class Row:
+    """What one checkpoint adds to the tables."""
+
+    estimate: Estimate
+    measures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -48,40 +59,52 @@ class Tables:
 
 def read_units(plan: Plan, folder: JobFolder) -> Tables:
     """Put the results of all units together."""
-    entries: list[Entry] = [entry for unit in plan.units for entry in folder.load_unit(unit.key).entries]
-    checkpoints = plan.checkpoints.checkpoints
     sampler = plan.sampler
-    shape = (len(entries), sampler.chains, sampler.burn_in + sampler.draws)
-    excess_loss = np.full(shape, np.nan)
-    for row, entry in enumerate(entries):
-        if isinstance(entry, CheckpointResult):
-            excess_loss[row] = entry.excess_loss_CD
-    good = [row for row, entry in enumerate(entries) if isinstance(entry, CheckpointResult)]
-    results = [entry for entry in entries if isinstance(entry, CheckpointResult)]
-    estimates = estimates_from_traces(
-        [checkpoints[row].step for row in good],
-        excess_loss[good],
-        [result.loss for result in results],
+    excess_loss = np.full((len(plan.checkpoints), sampler.chains, sampler.burn_in + sampler.draws), np.nan)
+    rows: list[Row] = []
+    failures = []
+    for unit in plan.units:
+        result = folder.load_unit(unit.key)
+        for checkpoint, entry in zip(unit.checkpoints, result.entries, strict=True):
+            if isinstance(entry, Failure):
+                failures.append((checkpoint, entry))
+            else:
+                excess_loss[len(rows)] = entry.excess_loss_CD
+            rows.append(row_of(checkpoint, entry, sampler))
+    trajectory, measures = curves_of(rows, sampler, plan.checkpoints.unit)
+    return Tables(trajectory, excess_loss, measures, tuple(failures))
+
+
+def row_of(checkpoint: Checkpoint, entry: CheckpointResult | Failure, sampler: SamplerConfig) -> Row:
+    """One checkpoint's estimate, without its traces, and measures."""
+    if isinstance(entry, Failure):
+        return Row(_no_estimate(checkpoint, entry, sampler.chains), {})
+    [estimate] = estimates_from_traces(
+        [checkpoint.step],
+        entry.excess_loss_CD[None],
+        [entry.loss],
         sampler.n_beta,
         burn_in=sampler.burn_in,
-        reference=sampler.reference,
+        reference="self",  # whether it is saturated shows only beside its neighbours
     )
-    failures = tuple(
-        (checkpoint, entry)
-        for checkpoint, entry in zip(checkpoints, entries, strict=True)
-        if isinstance(entry, Failure)
-    )
-    estimates += [_no_estimate(checkpoint, failure, sampler.chains) for checkpoint, failure in failures]
-    names = list(dict.fromkeys(name for result in results for name in result.measures))
-    measures = {name: np.array([_measure(entry, name) for entry in entries]) for name in names}
-    return Tables(Trajectory.from_estimates(estimates, plan.checkpoints.unit), excess_loss, measures, failures)
+    return Row(replace(estimate, excess_loss=None), entry.measures)
+
+
+def curves_of(rows: Iterable[Row], sampler: SamplerConfig, step_unit: str) -> tuple[Trajectory, dict[str, Floats]]:
+    """The trajectory of some checkpoints, and their measures by name: (T,) in order of step."""
+    ordered = sorted(rows, key=lambda row: row.estimate.step)
+    estimates = [row.estimate for row in ordered]
+    if sampler.reference == "labels":
+        estimates = with_saturation(estimates, sampler.n_beta)
+    names = dict.fromkeys(name for row in ordered for name in row.measures)
+    measures = {name: np.array([row.measures.get(name, np.nan) for row in ordered]) for name in names}
+    return Trajectory.from_estimates(estimates, step_unit), measures
 
 
 def write_tables(plan: Plan, tables: Tables, folder: JobFolder) -> None:
     """Write trajectory.csv, measures.csv, traces.zarr and failures/."""
     trajectory = tables.trajectory
-    write_path(folder.path / "trajectory.csv", trajectory.to_csv)
-    write_path(folder.path / "measures.csv", lambda path: _write_measures(path, tables))
+    write_curves(trajectory, tables.measures, folder)
     traces = xr.Dataset(
         {"excess_loss": (("checkpoint", "chain", "draw"), tables.excess_loss, {"units": "nats per sample"})},
         coords={"checkpoint": trajectory.steps},
@@ -91,16 +114,41 @@ def write_tables(plan: Plan, tables: Tables, folder: JobFolder) -> None:
     write_path(folder.path / "failures", lambda path: _write_failures(path, tables))
 
 
-def detect(plan: Plan, tables: Tables, folder: JobFolder) -> Stages | None:
-    """Detect stages and write stages.json; None if too many checkpoints failed."""
-    settings = plan.job.stages
+def write_curves(trajectory: Trajectory, measures: Mapping[str, Floats], folder: JobFolder) -> None:
+    """Write trajectory.csv and measures.csv."""
+    write_path(folder.path / "trajectory.csv", trajectory.to_csv)
+    write_path(folder.path / "measures.csv", lambda path: _write_measures(path, trajectory.steps, measures))
+
+
+def detect(
+    settings: StageSettings, trajectory: Trajectory, folder: JobFolder, settled: Sequence[Settled] | None = None
+) -> Stages | None:
+    """Detect stages and write stages.json; None if too few checkpoints have an estimate.
+
+    Args:
+        settings: of the detector.
+        trajectory: with or without gaps.
+        folder: of the job.
+        settled: while a run goes on, the boundaries that it will not take back; each boundary tells whether it is one.
+    """
+    path = folder.path / "stages.json"
     try:
-        stages = detect_stages(tables.trajectory.finite(), axis=settings.axis, draws=settings.draws, seed=settings.seed)
+        stages = detect_stages(trajectory.finite(), axis=settings.axis, draws=settings.draws, seed=settings.seed)
     except TrajectoryError:
-        (folder.path / "stages.json").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return None
-    write_json(folder.path / "stages.json", stages.to_dict(with_draws=True))
+    document = stages.to_dict(with_draws=True)
+    if settled is not None:
+        document["settled"] = [asdict(each) for each in settled]
+        for boundary, entry in zip(stages.boundaries, document["boundaries"], strict=True):
+            entry["settled"] = any(same_boundary(boundary, each.boundary) for each in settled)
+    write_json(path, document)
     return stages
+
+
+def same_boundary(one: Boundary, other: Boundary) -> bool:
+    """Whether two sightings of a boundary, at different times, are of the same: their intervals overlap."""
+    return one.low <= other.high and other.low <= one.high
 
 
 def gauge_measures(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Gauges | None:
@@ -149,10 +197,6 @@ def _onsets_of_measure(steps: Floats, values: Floats, name: str) -> tuple[Circui
         return ()
 
 
-def _measure(entry: Entry, name: str) -> float:
-    return entry.measures.get(name, np.nan) if isinstance(entry, CheckpointResult) else np.nan
-
-
 def _no_estimate(checkpoint: Checkpoint, failure: Failure, chains: int) -> Estimate:
     verdict = Verdict(VerdictKind.FAILED, np.nan, f"no estimate: {failure.error}")
     nothing = float("nan")
@@ -161,12 +205,12 @@ def _no_estimate(checkpoint: Checkpoint, failure: Failure, chains: int) -> Estim
     )
 
 
-def _write_measures(path: Path, tables: Tables) -> None:
+def _write_measures(path: Path, steps: Floats, measures: Mapping[str, Floats]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", *tables.measures])
-        for row, step in enumerate(tables.trajectory.steps):
-            writer.writerow([format(step, ".0f"), *(repr(float(values[row])) for values in tables.measures.values())])
+        writer.writerow(["step", *measures])
+        for row, step in enumerate(steps):
+            writer.writerow([format(step, ".0f"), *(repr(float(values[row])) for values in measures.values())])
 
 
 def _write_traces(traces: xr.Dataset, path: Path) -> None:

@@ -10,7 +10,15 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from slt.online import OnlineDetector
+from slt.stages import Stages
+from slt.trajectory import Estimate, Trajectory, Verdict, VerdictKind
+from workers.job import StageSettings
+from workers.results import Row
+from workers.so_far import Settling
 
 
 def status(workplace) -> dict:
@@ -79,3 +87,69 @@ def test_a_running_job_shows_where_it_is_and_an_interrupted_one_that_it_stopped(
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("Interrupted. What is finished is kept in results/tiny")
     assert (status(workplace)["state"], status(workplace)["message"]) == ("STOPPED", "interrupted")
+
+
+TABLES = ["trajectory.csv", "measures.csv", "stages.json", "gauges.json", "events.csv", "comparison.json"]
+
+
+@pytest.mark.slow
+def test_tables_grow_with_the_units_and_end_as_the_same_bytes_as_without(workplace, monkeypatch):
+    monkeypatch.setattr("workers.so_far.BETWEEN", 1e9)
+    assert workplace.run("--out", "without").exit_code == 0
+    workplace.configure(problem_args={"seconds": 0.06})  # another key, the same numbers
+    process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.PIPE, text=True)
+
+    def rows() -> int:
+        path = workplace.out / "trajectory.csv"
+        return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+
+    seen = set()
+    while process.poll() is None:
+        seen.add(rows())
+        if 8 <= rows() < 12:
+            assert Stages.from_dict(json.loads((workplace.out / "stages.json").read_text())).stages
+        time.sleep(0.02)
+    assert process.returncode == 0, process.stderr.read()
+    assert len(seen & set(range(1, 12))) >= 2, seen
+    for name in TABLES:
+        assert (workplace.out / name).read_bytes() == Path("without", name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_tables_of_all_that_it_finished(workplace):
+    workplace.configure(problem_args={"seconds": 0.06})
+    process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.DEVNULL)
+    until(lambda: list(workplace.out.glob("units/*.npz")))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    steps = Trajectory.from_csv(workplace.out / "trajectory.csv").steps
+    assert len(steps) == 2 * len(list(workplace.out.glob("units/*.npz")))
+
+
+def test_boundaries_settle_in_order_of_step_whatever_order_units_finish_in_and_are_not_taken_back():
+    steps = np.unique(np.geomspace(1, 10_000, 60).astype(int))
+    bursts = sum(10 / (1 + (np.maximum(steps, 1) / at) ** -8.0) for at in (10, 1000))
+    llc = bursts + 0.01 * np.random.default_rng(0).normal(size=len(steps))
+    rows = {
+        int(step): Row(Estimate(step, y, 0.1, np.full(2, y), 0, 1, 99, Verdict(VerdictKind.OK, 0, "")), {})
+        for step, y in zip(steps, llc, strict=True)
+    }
+    in_order = OnlineDetector()
+    for step, row in rows.items():
+        in_order.update(step, row.estimate.llc, row.estimate.llc_chains)
+    assert [settled.boundary.step for settled in in_order.settled] == [pytest.approx(100, rel=0.26)]
+
+    settling = Settling(StageSettings())
+    settling.expected.extend(rows)
+    late = int(steps[20])
+    there = {}
+    for step in (step for step in rows if step != late):
+        there[step] = rows[step]
+        settled = settling.feed(there, float("inf"))
+    assert settled == ()  # nobody knows yet what is at the late one
+    assert settling.feed(rows, float("inf")) == in_order.settled
+
+    surprised = Settling(StageSettings())  # by a checkpoint that nobody expected, and that changes the picture
+    before = surprised.feed({step: row for step, row in rows.items() if step != late}, float("inf"))
+    assert len(before) == 1
+    assert surprised.feed(rows, float("inf")) == before
