@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from slt.errors import SltError
-from workers.service import jobs, places, submission
+from workers.service import jobs, launch, places, submission
 from workers.service.index import Index
 from workers.service.jobs import Job
 from workers.service.settings import Settings
@@ -35,6 +35,9 @@ class Desk:
     def __init__(self, settings: Settings, index: Index) -> None:
         self.settings, self.index = settings, index
         self.lock = threading.RLock()  # held while a job changes, here and where jobs are run
+        self.changed = threading.Event()  # somebody wants something of the dispatcher
+        self.hurry = False  # it should ask Ray at once
+        self.notice = ""  # what is wrong with the cluster, for people
 
     def folder(self, job_id: str) -> Path:
         """The job's folder."""
@@ -63,7 +66,8 @@ class Desk:
                 raise Busy(f"{self.settings.max_waiting:,} jobs are waiting already; submit again later")
             job = submission.write(wanted, self.settings)
             self.index.put(job)
-            return job, True
+        self.changed.set()
+        return job, True
 
     def submitted(self, job: Job) -> dict[str, Any]:
         """The job file as it was submitted."""
@@ -77,8 +81,8 @@ class Desk:
         return {}
 
     def logs(self, job: Job) -> str:
-        """What the job's drivers printed."""
-        return ""
+        """What the job's drivers printed; of a very long log the end."""
+        return launch.tail(self.folder(job.id) / launch.LOG)
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop."""
@@ -86,7 +90,11 @@ class Desk:
             job = self._known(job_id)
             if job.terminal:
                 return job
-            return self.keep(replace(job, cancelled=True, message="", **_stopped_if_waiting(job)))
+            state = job.state if job.attempts else jobs.STOPPED
+            job = self.keep(replace(job, cancelled=True, state=state))
+        self.hurry = True
+        self.changed.set()
+        return job
 
     def resume(self, job_id: str) -> Job:
         """Put a job that is over among those that wait."""
@@ -94,7 +102,9 @@ class Desk:
             job = self._known(job_id)
             if not job.terminal:
                 return job
-            return self.keep(replace(job, state=jobs.PENDING, cancelled=False, attempts=0, message=""))
+            job = self.keep(replace(job, state=jobs.PENDING, cancelled=False, attempts=0, message=""))
+        self.changed.set()
+        return job
 
     def keep(self, job: Job) -> Job:
         """Write what is known of a job, first in its folder."""
@@ -106,7 +116,3 @@ class Desk:
         job = self.index.get(job_id)
         assert job is not None  # jobs are never deleted
         return job
-
-
-def _stopped_if_waiting(job: Job) -> dict[str, str]:
-    return {"state": jobs.STOPPED} if not job.attempts else {}

@@ -53,7 +53,7 @@ class Index:
         found = self._ask("SELECT document FROM jobs WHERE id = ?", (job_id,))
         return _job(found[0][0]) if found else None
 
-    def list(self, states: Iterable[str] = (), limit: int = -1, *, newest_first: bool = True) -> list[Job]:
+    def find(self, states: Iterable[str] = (), limit: int = -1, *, newest_first: bool = True) -> list[Job]:
         """Jobs in one of the states (by default in any), in order of creation."""
         states = tuple(states)
         where = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""

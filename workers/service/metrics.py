@@ -38,7 +38,7 @@ class Metrics(Collector):
             states.add_metric([state], count)
         units: Counter[str] = Counter({"computed": 0, "reused": 0, "failed": 0})
         estimated = 0
-        for job in self.index.list():
+        for job in self.index.find():
             units.update({name: count for name, count in job.units.items() if name in ("computed", "reused", "failed")})
             estimated += job.done if job.phase in ("", "estimating", "following") else job.checkpoints
         outcomes = CounterMetricFamily("slt_units", "Units of work by outcome.", labels=["outcome"])

@@ -68,7 +68,7 @@ async def login(request: Request) -> Response:
         document = safe_yaml.parse_json(body)
         given = document.get("token") if isinstance(document, dict) else None
     else:
-        given = (parse_qs(body.decode("utf-8", "replace")).get("token") or [None])[0]
+        given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0]
     return _logged_in(request, given if isinstance(given, str) else "", as_json=as_json)
 
 

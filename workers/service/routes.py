@@ -47,7 +47,11 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 500,
 ) -> dict[str, Any]:
     """The jobs, newest first."""
-    return {"jobs": [job.to_dict() for job in desk.index.list(state or (), limit)], "counts": desk.index.counts()}
+    return {
+        "jobs": [job.to_dict() for job in desk.index.find(state or (), limit)],
+        "counts": desk.index.counts(),
+        "notice": desk.notice,
+    }
 
 
 @router.post("/jobs", status_code=201)

@@ -7,16 +7,22 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from slt.errors import BadInput
 from workers.files import writing
+from workers.service import local_ray
 from workers.service import token as tokens
 from workers.service.app import create_app
 from workers.service.desk import Desk
+from workers.service.dispatcher import Dispatcher
 from workers.service.index import Index
 from workers.service.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.ray_jobs import RayJobs
 
 SECONDS_FOR_OPEN_STREAMS = 2
 
@@ -37,15 +43,28 @@ def serve(settings: Settings, announce: Callable[[str, str | None, bool], object
         token, is_new = (None, False) if settings.no_token else tokens.read_or_make(settings.folder / "token")
         index = Index(settings.folder / "index.sqlite")
         index.rebuild(settings.jobs)
-        app = create_app(Desk(settings, index), token)
+        desk = Desk(settings, index)
+        dispatcher = Dispatcher(desk, lambda: _connect(settings))
+        app = create_app(desk, token)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=SECONDS_FOR_OPEN_STREAMS
         )
         announce(address(settings.host, listener.getsockname()[1]), token, is_new)
+        dispatcher.start()
         try:
             uvicorn.Server(config).run([listener])
         finally:
-            index.close()
+            dispatcher.end()
+
+
+def _connect(settings: Settings) -> RayJobs:
+    """The cluster's Ray Jobs; a service without a cluster starts a Ray, or finds the one that it has started before."""
+    from workers.ray_jobs import RayJobs
+
+    if settings.address:
+        return RayJobs(settings.address)
+    ray, token = local_ray.ensure(settings.folder)
+    return RayJobs(ray.address, token)
 
 
 def address(host: str, port: int) -> str:

@@ -61,12 +61,12 @@ def check(document: Any, settings: Settings, submission_id: str | None = None, f
         raise JobError(f"problem_args has more than {MOST_VALUES_OF_ARGS:,} values")
     document = {key: value for key, value in document.items() if key not in ("out", "versions")}
     document.setdefault("name", submission_id or "job")
-    job = check_job(document | {"out": "."})
+    job = check_job({**document, "out": "."})
     places.require_allowed(job.problem, settings)
     for name in ("checkpoints", "events"):
         if document.get(name) is not None:
             document[name] = places.resolve(str(document[name]), settings.roots, name)
-    content = as_plain(check_job(document | {"out": "."})) | {"out": None, "follow": follow}
+    content = dict(as_plain(check_job({**document, "out": "."}))) | {"out": None, "follow": follow}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return Submission(submission_id or f"{_plain(job.name)}-{key[:12]}", key, document, follow)
 
