@@ -12,6 +12,8 @@
     │   │   └── DuplicateStep          two files claim one step
     │   ├── TrajectoryError       a trajectory table cannot be read, or is too short
     │   ├── EventsError           an events file cannot be read
+    │   ├── NodeError             a node of the cluster lacks what the work needs: a path, this version of the code
+    │   ├── StorageError          object storage does not answer, or refuses
     │   └── OutputError           results cannot be written: full disk, unwritable folder
     └── ItemFailed                one unit of work failed while the others went on; exit code 1
 
@@ -65,6 +67,14 @@ class TrajectoryError(BadInput):
 
 class EventsError(BadInput):
     """An events file cannot be read."""
+
+
+class NodeError(BadInput):
+    """A node of the cluster lacks what the work needs: a path that others see, or this version of the code."""
+
+
+class StorageError(BadInput):
+    """Object storage does not answer, or refuses, or cannot be meant."""
 
 
 class OutputError(BadInput):

@@ -1,9 +1,18 @@
 """Where units of work run: one contract, kept in process here and on a Ray cluster in `ray_executor`.
 
-The contract: `run` calls `function` once for every item, hands over each outcome as it comes (in any
-order), keeps a bounded number in flight, and returns when all are done. An exception raised by the
-function is an application failure: one failed item, never retried. The death of a worker or a node is a
-system failure: retried, and a failed item only when it keeps happening.
+The contract: `run` hands over one outcome for every item, as it comes and in any order, keeps a bounded number of
+items in flight, and returns when all are done.
+
+- The function raises: an **application** failure; one failed item, never retried.
+- A worker or a node dies, is preempted, runs out of memory, or loses a result before it was handed over: a **system**
+  failure; the item is computed again elsewhere, and is a failed item only when it keeps happening.
+- An item runs longer than its time limit: a **time** failure; the worker is killed, and the item is not tried again,
+  for it would hang again. Waiting for a free slot does not count. Only where items run in other processes.
+- The function raises `NodeError`: a **node** failure, never retried; whoever called `run` decides whether to go on.
+- The cluster itself is lost, or cannot be given the code: `run` raises `BadInput`; outcomes handed over are kept.
+- `on_outcome` raises, or the process is interrupted: `run` raises it, and what is in flight is stopped.
+- The process is killed: the cluster stops what it had in flight. Nothing of a run is kept by an executor; what was
+  handed over is the caller's, so that the next run begins with what is missing.
 """
 
 from __future__ import annotations
@@ -13,6 +22,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+from slt.errors import NodeError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -21,7 +32,7 @@ Result = TypeVar("Result")
 class Failure:
     """Why an item has no result: one sentence, and the traceback for the report."""
 
-    kind: Literal["application", "system"]
+    kind: Literal["application", "system", "time", "node"]
     error: str
     traceback: str = ""
 
@@ -57,12 +68,14 @@ def attempt(function: Callable[[Item], Result], item: Item) -> Result | Failure:
 
 def application_failure(error: Exception) -> Failure:
     """The exception as a failed item's record."""
+    if isinstance(error, NodeError):
+        return Failure("node", str(error))
     first_line = (str(error).splitlines() or [""])[0]
     return Failure("application", f"{type(error).__name__}: {first_line}", traceback.format_exc())
 
 
 class SerialExecutor:
-    """One item after the other, in this process."""
+    """One item after the other, in this process; an item that hangs cannot be stopped."""
 
     def run(
         self,

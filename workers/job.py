@@ -113,7 +113,7 @@ class Resources(_Section):
 
     device: str = "auto"
     cpus: Annotated[int, Field(ge=1)] = 1
-    gpus: Annotated[float, Field(ge=0)] | Auto = 0
+    gpus: Annotated[float, Field(ge=0)] | Auto = 0.0
     checkpoints_per_unit: int | Auto = "auto"
     unit_seconds: Annotated[float, Field(gt=0)] | Auto = "auto"
 
@@ -122,7 +122,8 @@ class Resources(_Section):
         if self.device.startswith("cuda") and self.gpus == 0:
             raise ValueError(f"device is {self.device} but gpus is 0; set resources.gpus, or device: cpu")
         if self.device == "cpu" and self.gpus != 0:
-            raise ValueError(f"gpus is {self.gpus} but device is cpu; set device: cuda, or gpus: 0")
+            given = self.gpus if self.gpus == "auto" else f"{self.gpus:g}"
+            raise ValueError(f"gpus is {given} but device is cpu; set device: cuda, or gpus: 0")
         if self.gpus != "auto" and self.gpus > 1 and self.gpus % 1:
             raise ValueError(f"gpus is {self.gpus}; above 1 it is a whole number, for no part is spread over cards")
         if self.checkpoints_per_unit != "auto" and self.checkpoints_per_unit < 1:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
 from estimators.checkpoints import Checkpoint, CheckpointSequence, content_hash, discover, load_fitting
-from estimators.engines.memory import chain_bytes
+from estimators.engines.memory import card_bytes, chain_bytes
 from estimators.group import prepare as make_group
 from estimators.llc import SamplerConfig
 from estimators.measures import evaluate
 from estimators.problem import Problem
+from estimators.refinement import Refinement
 from slt.curves import FEWEST_POINTS
 from slt.errors import BadInput, ProblemError, TrajectoryError
 from slt.events import CircuitEvent, read_events
@@ -21,14 +23,19 @@ from workers.calibration import Document, settle
 from workers.job import JobConfig
 from workers.phase import Phase
 from workers.store import JobFolder
-from workers.units import ProblemReference, Unit, group_size, grouped, unit_key
+from workers.units import ProblemReference, Unit, group_size, grouped, tapered, unit_key
 
 BYTES_BESIDES_TRACES = 20_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job whose inputs have all been read once and found good."""
+    """A job whose inputs have all been read once and found good.
+
+    Attributes:
+        units: of the job's own LLC and its measures.
+        refined: units of each refined LLC, by its name.
+    """
 
     job: JobConfig
     checkpoints: CheckpointSequence
@@ -36,15 +43,26 @@ class Plan:
     units: tuple[Unit, ...]
     events: tuple[CircuitEvent, ...]
     calibration: Document | None = None
+    refined: Mapping[str, tuple[Unit, ...]] = field(default_factory=dict)
+
+    @property
+    def every_unit(self) -> tuple[Unit, ...]:
+        """All that has to be computed."""
+        return self.units + tuple(unit for units in self.refined.values() for unit in units)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What checkpoints are measured against: the job's problem, built once here, and how workers find it."""
+    """What checkpoints are measured against: the job's problem, built once here, and how workers find it.
+
+    Attributes:
+        refined: the same of each refined LLC of the job, which has no measures.
+    """
 
     job: JobConfig
     problem: Problem
     reference: ProblemReference
+    refined: Mapping[str, Subject] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: JobConfig) -> Subject:
@@ -53,8 +71,17 @@ class Subject:
         Raises:
             ProblemError: it cannot be.
         """
-        problem, data_hash = ProblemReference(job.problem, job.problem_args, Path.cwd()).load()
-        return cls(job, problem, ProblemReference(job.problem, job.problem_args, Path.cwd(), data_hash))
+        whole = _loaded(job, None)
+        return cls(job, *whole, {name: cls._of_refined(job, name) for name in job.refinements})
+
+    @classmethod
+    def _of_refined(cls, job: JobConfig, name: str) -> Subject:
+        settings = job.refinements[name]
+        try:
+            found = _loaded(job, Refinement(settings.parameters, settings.data))
+        except ProblemError as error:
+            raise ProblemError(f"refinement '{name}': {error}") from error
+        return cls(job.model_copy(update={"measures": ()}), *found)
 
     def read(self, checkpoint: Checkpoint, *, first: bool) -> str:
         """The hash of a checkpoint's weights, all of them read and found to fit; with the first, all is tried once.
@@ -64,7 +91,8 @@ class Subject:
         """
         weights = load_fitting(checkpoint, self.problem.model, self.job.problem, self.job.problem_args)
         if first:
-            _try_problem(self.problem, weights, self.job, self.job.sampler.resolve(self.job.resources.device))
+            for each in (self, *self.refined.values()):
+                _try_problem(each.problem, weights, each.job, self.job.sampler.resolve(self.job.resources.device))
         return content_hash(weights)
 
     def unit(self, group: Sequence[tuple[Checkpoint, str]], sampler: SamplerConfig) -> Unit:
@@ -78,7 +106,22 @@ class Subject:
             sampler=sampler,
             measures=self.job.measures,
             cpus=self.job.resources.cpus,
+            card_bytes=card_bytes(self._chain_bytes, sampler.chains, len(group)),
         )
+
+    @cached_property
+    def _chain_bytes(self) -> int:
+        """Of one chain, measured where someone asks for it."""
+        if self.job.resources.gpus != "auto":
+            return 0
+        sampler = replace(self.job.sampler.resolve("cpu"), engine="auto")
+        return chain_bytes(make_group(self.problem, [self.problem.model.state_dict()], sampler))
+
+
+def _loaded(job: JobConfig, refinement: Refinement | None) -> tuple[Problem, ProblemReference]:
+    reference = ProblemReference(job.problem, job.problem_args, Path.cwd(), refinement=refinement)
+    problem, data_hash = reference.load()
+    return problem, replace(reference, data_hash=data_hash)
 
 
 def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
@@ -95,18 +138,20 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     folder.open()
     hashes = _read_all(checkpoints, subject, phase)
     sampler, calibration = settle(job, folder, checkpoints, hashes, subject.problem, subject.reference, phase)
-    folder.open(bytes_needed=bytes_of_results(len(checkpoints), sampler))
-    size = job.resources.checkpoints_per_unit
+    folder.open(bytes_needed=(1 + len(job.refinements)) * bytes_of_results(len(checkpoints), sampler))
+    size, cut = job.resources.checkpoints_per_unit, grouped
     if size == "auto":
+        cut = tapered
         parameters = sum(parameter.numel() for parameter in subject.problem.model.parameters())
         size = group_size(len(checkpoints), sampler.chains, parameters)
-    groups = grouped(list(zip(checkpoints, hashes, strict=True)), size)
+    groups = list(cut(list(zip(checkpoints, hashes, strict=True)), size))
     units = tuple(subject.unit(group, sampler) for group in groups)
-    return Plan(job, checkpoints, sampler, units, events, calibration)
+    refined = {name: tuple(each.unit(group, sampler) for group in groups) for name, each in subject.refined.items()}
+    return Plan(job, checkpoints, sampler, units, events, calibration, refined)
 
 
 def bytes_of_results(checkpoints: int, sampler: SamplerConfig) -> int:
-    """What a job folder grows to."""
+    """What a job folder grows to by one LLC of each checkpoint."""
     draws = checkpoints * sampler.chains * (sampler.burn_in + sampler.draws)
     return 2 * 8 * draws + BYTES_BESIDES_TRACES  # in units/ and in traces.zarr
 

@@ -12,10 +12,12 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ from estimators.checkpoints import Checkpoint, content_hash, load_fitting
 from estimators.llc import SamplerConfig, sample_group
 from estimators.measures import evaluate
 from estimators.problem import Problem, load_problem, problem_tensors
-from slt.errors import UnreadableCheckpoint
+from estimators.refinement import Refinement, refine
+from slt.errors import NodeError, UnreadableCheckpoint
 from workers.executor import Failure, application_failure
 
 Floats = NDArray[np.float64]
@@ -36,6 +39,14 @@ Floats = NDArray[np.float64]
 # Weights, gradients, noise and centers of one unit's chains stay under this; larger models go one by one.
 UNIT_BYTES = 2**30
 COPIES_PER_CHAIN = 4
+
+
+@cache
+def code_version() -> str:
+    """The versions of this project and of torch, and a hash of what computes the numbers."""
+    names = ("slt-stages", "torch")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return " ".join([*versions, _hash_sources(Path(estimators.__file__).parent)])
 
 
 @dataclass(frozen=True)
@@ -46,15 +57,21 @@ class ProblemReference:
     args: Mapping[str, Any]
     working_directory: Path
     data_hash: str = ""
+    refinement: Refinement | None = None
 
     def load(self) -> tuple[Problem, str]:
-        """The problem and the hash of its data; built once per process."""
-        return _load(self.name, json.dumps(self.args, sort_keys=True), self.working_directory)
+        """The problem, refined if it is to be, and the hash of its data; built once per process."""
+        return _load(self.name, json.dumps(self.args, sort_keys=True), self.working_directory, self.refinement)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker is handed. `key` names everything that the numbers depend on."""
+    """What one worker is handed. `key` names everything that the numbers depend on.
+
+    Attributes:
+        card_bytes: what its chains keep busy on a card; not in the key.
+        code: the version that the worker must have; in the key.
+    """
 
     key: str
     checkpoints: tuple[Checkpoint, ...]
@@ -63,6 +80,8 @@ class Unit:
     sampler: SamplerConfig
     measures: tuple[str, ...]
     cpus: int
+    card_bytes: int = 0
+    code: str = field(default_factory=code_version)
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,15 @@ def compute_unit(unit: Unit) -> UnitResult:
     """Sample around the unit's checkpoints and evaluate their measures.
 
     When the group raises, each checkpoint is tried alone, so that one bad checkpoint is one failed item.
+
+    Raises:
+        NodeError: this machine has another version of the code.
     """
+    if code_version() != unit.code:
+        raise NodeError(
+            f"node {platform.node()} has '{code_version()}' but the job began with '{unit.code}', whose numbers may "
+            f"differ; install the same versions on every node"
+        )
     torch.set_num_threads(unit.cpus)
     started = time.perf_counter()
     try:
@@ -141,15 +168,50 @@ def _compute(unit: Unit, positions: Sequence[int]) -> list[CheckpointResult]:
 
 def _load_expected(unit: Unit, position: int, problem: Problem) -> dict[str, torch.Tensor]:
     checkpoint = unit.checkpoints[position]
-    weights = load_fitting(checkpoint, problem.model, unit.problem.name, unit.problem.args)
+    try:
+        weights = load_fitting(checkpoint, problem.model, unit.problem.name, unit.problem.args)
+    except Exception:
+        if not _sees(checkpoint):
+            raise NodeError(
+                f"node {platform.node()} cannot see {checkpoint.path}, which the job's driver reads; mount the folder "
+                f"at the same path on every node, or put the checkpoints where all nodes reach them (s3://...)"
+            ) from None
+        raise
     if content_hash(weights) != unit.weight_hashes[position]:
         raise UnreadableCheckpoint(f"{checkpoint.path} changed while the job ran; run the job again")
     return weights
 
 
+def require_seen(unit: Unit, failures: Mapping[int, Failure]) -> None:
+    """Stop a job whose nodes lack what its driver has, at the first of them.
+
+    A checkpoint that the driver does not see either was removed meanwhile: a failed item like any other.
+
+    Raises:
+        NodeError: a failure is the node's and not the checkpoint's.
+    """
+    for position, failure in failures.items():
+        if failure.kind == "node" and _sees(unit.checkpoints[position]):
+            raise NodeError(failure.error)
+
+
+def _sees(checkpoint: Checkpoint) -> bool:
+    try:
+        return checkpoint.path.exists()
+    except OSError:  # no right to look is no sight either
+        return False
+
+
 @lru_cache(maxsize=2)
-def _load(name: str, args: str, working_directory: Path) -> tuple[Problem, str]:
-    problem = load_problem(name, json.loads(args), working_directory)
+def _problem(name: str, args: str, working_directory: Path) -> Problem:
+    return load_problem(name, json.loads(args), working_directory)
+
+
+@lru_cache(maxsize=16)
+def _load(name: str, args: str, working_directory: Path, refinement: Refinement | None) -> tuple[Problem, str]:
+    problem = _problem(name, args, working_directory)
+    if refinement is not None:
+        problem = refine(problem, refinement, working_directory)
     digest = hashlib.sha256()
     for tensor in problem_tensors(problem):
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
@@ -165,6 +227,24 @@ def group_size(checkpoints: int, chains: int, parameters: int) -> int:
     by_progress = 1 << int(math.log2(max(1.0, checkpoints / 10)))
     by_memory = UNIT_BYTES // max(1, parameters * chains * COPIES_PER_CHAIN * 4)
     return max(1, min(by_progress, by_memory))
+
+
+def tapered(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """As `grouped`, the first group in a half and two quarters: small units to fill the gaps at a job's end.
+
+    The first and not the last, because a sequence grows at its end and its groups are to stay.
+    """
+    half, quarter = size // 2, size // 4
+    ends = [half, half + quarter] if quarter else [half] if half else []
+    first = min(size, len(items))
+    for start, end in pairwise([0, *(end for end in ends if end < first), first]):
+        yield items[start:end]
+    yield from grouped(items[first:], size)
+
+
+def largest_first(units: Iterable[Unit]) -> list[Unit]:
+    """The order in which to compute: the small ones last, so that no worker waits long for another at the end."""
+    return sorted(units, key=lambda unit: -len(unit.checkpoints))
 
 
 def grouped(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -183,21 +263,15 @@ def unit_key(
         "measures": list(measures),
         "code": code_version(),
     }
+    if problem.refinement is not None:
+        content["refinement"] = [asdict(problem.refinement), _problem_code(problem.refinement.data or "")]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-@cache
-def code_version() -> str:
-    """The versions of this project and of torch, and a hash of what computes the numbers."""
-    names = ("slt-stages", "torch")
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    return " ".join([*versions, _hash_sources(Path(estimators.__file__).parent)])
-
-
-def user_code(problem: str) -> list[Path]:
-    """The module or the package, in the current directory, of a problem that is not built in."""
-    top = problem.partition(":")[0].partition(".")[0]
-    return [path for path in (Path.cwd() / top, Path.cwd() / f"{top}.py") if ":" in problem and path.exists()]
+def user_code(*references: str) -> list[Path]:
+    """The modules or packages, in the current directory, of `package.module:function` among some references."""
+    tops = dict.fromkeys(each.partition(":")[0].partition(".")[0] for each in references if ":" in each)
+    return [path for top in tops for path in (Path.cwd() / top, Path.cwd() / f"{top}.py") if path.exists()]
 
 
 def _problem_code(problem: str) -> list[str]:

@@ -19,7 +19,13 @@ BATCHED_LIMIT = 4 * 2**30
 CPU_BUDGET = 40 * 2**20
 """Larger chunks are slower: they fall out of the cache, and the C library maps blocks over 32 MiB anew each time."""
 
+VECTORS = 6
+"""Of a chain's weights, gradient, noise and what an update makes of them, as many as are held at the same time."""
+
 GPU_SHARE = 0.5
+"""Of what this process may use of a card."""
+
+_allowed = 1.0
 
 
 def chain_bytes(group: Group) -> int:
@@ -46,12 +52,35 @@ def chain_bytes(group: Group) -> int:
             f"the loss of problem '{group.scored.problem.name}' has no gradient in the parameters that move; "
             "compute it from the model that it is given, without detach or no_grad"
         )
-    return saved + 6 * position.numel() * position.element_size()
+    return saved + _weights_bytes(group)
 
 
-def checkpoints_at_once(group: Group, chains: int) -> int:
-    """How many checkpoints, with all their chains, fit into the device's budget; at least one."""
+def _weights_bytes(group: Group) -> int:
+    return VECTORS * group.centers.shape[1] * group.centers.element_size()
+
+
+def checkpoints_at_once(group: Group, chains: int, *, stacked: bool = True) -> int:
+    """How many checkpoints, with all their chains, fit into the device's budget; at least one.
+
+    Activations are counted where those of all chains are stacked; else they are those of one chain at a time.
+    """
     budget = CPU_BUDGET
     if group.centers.is_cuda:
-        budget = int(GPU_SHARE * torch.cuda.get_device_properties(group.centers.device).total_memory)
-    return max(1, min(len(group.centers), budget // (chains * chain_bytes(group))))
+        total = torch.cuda.get_device_properties(group.centers.device).total_memory
+        budget = int(GPU_SHARE * _allowed * total)
+    return max(1, min(len(group.centers), budget // (chains * (chain_bytes(group) if stacked else _weights_bytes(group)))))
+
+
+def card_bytes(chain: int, chains: int, checkpoints: int) -> int:
+    """What a unit of so many checkpoints keeps busy on a card, `GPU_SHARE` of it its chains, of `chain` bytes each."""
+    batched = chains * chain
+    at_once = batched * checkpoints if batched <= BATCHED_LIMIT else chain
+    return int(at_once / GPU_SHARE)
+
+
+def limit_to_share(share: float) -> None:
+    """Keep this process to a share of its card, so that others find room there; whole cards need no limit."""
+    global _allowed
+    _allowed = share if 0 < share < 1 else 1.0
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(_allowed)
