@@ -6,7 +6,7 @@ from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers.service import token as tokens
@@ -69,6 +69,8 @@ class Guard:
         if not length.isdigit() or int(length) > self.settings.max_body_bytes:
             return refusal(413, f"the body is larger than {self.settings.max_body_bytes:,} bytes")
         if self.token is not None and scope["path"] not in OPEN and not self._knows_token(headers, scope):
+            if scope["path"] == "/" and "text/html" in headers.get("accept", ""):  # a person, not a program
+                return RedirectResponse("/login", 303)
             return refusal(401, "a token is needed: send 'Authorization: Bearer TOKEN', or log in at /login")
         if scope["method"] not in SAFE_METHODS and scope["path"] != "/login" and not _not_from_a_form(headers):
             return refusal(
