@@ -6,15 +6,19 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from upath import UPath
 
 from estimators.checkpoints import safetensors_file, safetensors_shards, torch_file
-from estimators.checkpoints.format import Format, StepReading
+from estimators.checkpoints.format import Claim, Contents, Format, StepReading
 from estimators.checkpoints.sequence import Checkpoint, CheckpointSequence
 from estimators.checkpoints.step_names import step_from_path
+from estimators.storage import Location, ahead, fetch, fetch_outline, listing, local_copy, location, walk
 from slt.errors import CheckpointError, DuplicateStep, NoCheckpoints, UnreadableCheckpoint
 
 FORMATS: dict[str, Format] = {
@@ -34,29 +38,33 @@ _HALF_WRITTEN = re.compile(r"\.(tmp|temp|part|partial|incomplete)(\.|$)", re.IGN
 _ALIAS = re.compile(r"^(last|latest|final|best)(-v\d+)?$", re.IGNORECASE)
 
 
-def discover(directory: Path) -> CheckpointSequence:
+def discover(directory: str | Location) -> CheckpointSequence:
     """Search a directory and its folders for checkpoints.
 
     Files are looked into, so that an empty or truncated one is named here and not in the middle of a
     run; weights are not read. Faults and notes are kept in the result: `require_usable` raises them.
 
+    Args:
+        directory: a path, or a URL such as s3://bucket/run.
+
     Raises:
         NoCheckpoints: the directory does not exist or is not a directory.
+        StorageError: object storage does not answer, or refuses.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        what = "is a file, not a directory of checkpoints" if directory.exists() else "does not exist"
-        raise NoCheckpoints(f"{directory} {what}. Name the directory that holds the run's checkpoints")
+    directory = location(directory)
+    sizes = _sizes(directory)
     found: list[Checkpoint] = []
     faults: list[CheckpointError] = []
     notes: list[str] = []
-    for path, format_ in _claimed(directory, notes):
-        try:
-            found.append(_look_into(path, format_, directory))
-        except _Skipped as reason:
-            notes += [str(reason)] if str(reason) else []
-        except CheckpointError as fault:
-            faults.append(fault)
+    look = partial(_try_to_look, directory=directory, sizes=sizes)
+    claims = list(_claimed(directory, sizes, notes))
+    for seen in map(look, claims) if isinstance(directory, Path) else ahead(look, claims):
+        if isinstance(seen, Checkpoint):
+            found.append(seen)
+        elif isinstance(seen, CheckpointError):
+            faults.append(seen)
+        else:
+            notes += [str(seen)] if str(seen) else []
     kept, doubles, aliases = _one_per_step(found)
     notes += [*aliases, *_gaps([checkpoint.step for checkpoint in kept])]
     return CheckpointSequence(directory, tuple(kept), (*faults, *doubles, *_mixed_units(kept)), tuple(notes))
@@ -66,10 +74,24 @@ class _Skipped(Exception):
     """Not a checkpoint, and no harm done; the reason is worth a note unless it is empty."""
 
 
-def _claimed(directory: Path, notes: list[str]) -> Iterator[tuple[Path, Format]]:
+def _sizes(directory: Location) -> Mapping[str, int]:
+    """Sizes of a remote directory's files by relative name, from one listing; none for a local one."""
+    if isinstance(directory, Path):
+        whole, exists = directory.is_dir(), directory.exists()
+        sizes: Mapping[str, int] = {}
+    else:
+        sizes = listing(directory)
+        whole, exists = bool(sizes) and "" not in sizes, "" in sizes
+    if not whole:
+        what = "is a file, not a directory of checkpoints" if exists else "does not exist"
+        raise NoCheckpoints(f"{directory} {what}. Name the directory that holds the run's checkpoints")
+    return sizes
+
+
+def _claimed(directory: Location, sizes: Mapping[str, int], notes: list[str]) -> Iterator[tuple[Claim, Format]]:
     """Each checkpoint that a format claims; what no format claims goes to the notes."""
-    for root, folders, files in os.walk(directory):
-        folder = Path(root)
+    for root, folders, files in os.walk(directory) if isinstance(directory, Path) else walk(directory, sizes):
+        folder = Path(root) if isinstance(root, str) else root
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
         names = sorted(name for name in files if not _COMPANION.search(name))
         half = [name for name in names if _HALF_WRITTEN.search(name)]
@@ -80,20 +102,27 @@ def _claimed(directory: Path, notes: list[str]) -> Iterator[tuple[Path, Format]]
             for claim in format_.claims(folder, [*names, *folders]):
                 names = [name for name in names if name not in claim.names]
                 folders[:] = [name for name in folders if name not in claim.names]
-                yield claim.path, format_
+                yield claim, format_
         strange = [name for name in names if Path(name).suffix.lower() not in _TEXT and Path(name).suffix]
         if strange:
             more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
             notes.append(f"{folder} holds files of no known format: {', '.join(strange[:5])}{more}; skipped")
 
 
-def _look_into(path: Path, format_: Format, directory: Path) -> Checkpoint:
-    named = step_from_path(path.relative_to(directory))
+def _try_to_look(
+    claimed: tuple[Claim, Format], directory: Location, sizes: Mapping[str, int]
+) -> Checkpoint | CheckpointError | _Skipped:
+    claim, format_ = claimed
     try:
-        if not (path.is_file() or path.is_dir()):
-            what = "is a link that leads nowhere" if path.is_symlink() else "is not a regular file"
-            raise UnreadableCheckpoint(f"{path} {what}. Mend it, or move it out of the directory")
-        contents = format_.examine(path)
+        return _look_into(claim.path, format_, directory, sizes)
+    except (CheckpointError, _Skipped) as reason:
+        return reason
+
+
+def _look_into(path: Location, format_: Format, directory: Location, sizes: Mapping[str, int]) -> Checkpoint:
+    named = step_from_path(PurePosixPath(*path.relative_to(str(directory)).parts))
+    try:
+        contents = _examine(path, format_, directory, sizes)
     except UnreadableCheckpoint as fault:
         if named is None:  # without a step it would not have been used, whole or not
             raise _Skipped(str(fault)) from None
@@ -106,6 +135,31 @@ def _look_into(path: Path, format_: Format, directory: Path) -> Checkpoint:
             f"{path} tells no step, neither in its name nor inside; skipped. Name it like step_000400{path.suffix}"
         )
     return Checkpoint(step.step, step.unit, step.source, path, format_.NAME, contents.bytes)
+
+
+def _examine(path: Location, format_: Format, directory: Location, sizes: Mapping[str, int]) -> Contents:
+    if isinstance(path, Path):
+        if not (path.is_file() or path.is_dir()):
+            what = "is a link that leads nowhere" if path.is_symlink() else "is not a regular file"
+            raise UnreadableCheckpoint(f"{path} {what}. Mend it, or move it out of the directory")
+        return format_.examine(path)
+
+    def outline(place: UPath, copy: Path) -> None:
+        name = str(PurePosixPath(*place.relative_to(str(directory)).parts))
+        if name in sizes:
+            fetch_outline(place, copy, sizes[name])
+
+    def look(get: Callable[[UPath, Path], None]) -> Contents:
+        with local_copy(path, format_.parts, get) as copy:
+            contents = format_.examine(copy)
+            return replace(contents, not_weights=contents.not_weights.replace(str(copy), str(path)))
+
+    try:
+        contents = look(outline)
+    except UnreadableCheckpoint:
+        return look(fetch)
+    # A step that is a tensor may have been in the part that is not there, and reads as zero.
+    return look(fetch) if contents.step and contents.step.step == 0 else contents
 
 
 def _agree(named: StepReading | None, inside: StepReading | None) -> StepReading | None:

@@ -1,6 +1,7 @@
 """What a checkpoint format is. A further format is one more module with these names, listed in `discovery.FORMATS`.
 
-A module is the format: it has `NAME`, `claims`, `examine` and `read`.
+A module is the format: it has `NAME`, `claims`, `parts`, `examine` and `read`. The last three are given local files:
+those of object storage are copied here first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
+
+from estimators.storage import Location
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Claim:
         names: the entries of the folder that belong to it, no other format is asked about them.
     """
 
-    path: Path
+    path: Location
     names: frozenset[str]
 
 
@@ -56,8 +59,11 @@ class Format(Protocol):
 
     NAME: str
 
-    def claims(self, folder: Path, names: Sequence[str]) -> list[Claim]:
+    def claims(self, folder: Location, names: Sequence[str]) -> list[Claim]:
         """Which of the folder's entries are checkpoints of this format, judged by their names alone."""
+
+    def parts(self, path: Path) -> Sequence[str]:
+        """Names of the files beside it that the one at `path` needs; raises UnreadableCheckpoint."""
 
     def examine(self, path: Path) -> Contents:
         """Look inside without reading the weights; raises UnreadableCheckpoint."""

@@ -10,14 +10,20 @@ from torch import Tensor
 
 from estimators.checkpoints.format import Claim, Contents
 from estimators.checkpoints.step_names import step_from_values
+from estimators.storage import Location
 from slt.errors import UnreadableCheckpoint
 
 NAME = "safetensors"
 
 
-def claims(folder: Path, names: Sequence[str]) -> list[Claim]:
+def claims(folder: Location, names: Sequence[str]) -> list[Claim]:
     """Every file that ends in .safetensors."""
     return [Claim(folder / name, frozenset([name])) for name in names if name.endswith(".safetensors")]
+
+
+def parts(path: Path) -> Sequence[str]:
+    """None: it is one file."""
+    return ()
 
 
 def examine(path: Path) -> Contents:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from estimators.checkpoints import safetensors_file
 from estimators.checkpoints.format import Claim, Contents
+from estimators.storage import Location
 from slt.errors import UnreadableCheckpoint
 
 NAME = "safetensors shards"
 
 
-def claims(folder: Path, names: Sequence[str]) -> list[Claim]:
+def claims(folder: Location, names: Sequence[str]) -> list[Claim]:
     """Each index file, with the shards of its series, present in the index or not."""
     found = []
     for name in names:
@@ -24,6 +25,18 @@ def claims(folder: Path, names: Sequence[str]) -> list[Claim]:
             shards = [other for other in names if other.startswith(series) and other.endswith(".safetensors")]
             found.append(Claim(folder / name, frozenset([name, *shards])))
     return found
+
+
+def parts(path: Path) -> Sequence[str]:
+    """The shards that the index names."""
+    try:
+        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UnreadableCheckpoint(f"{path} is not a shard index: it has no 'weight_map'. Save it again") from None
+    elsewhere = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if elsewhere:
+        raise UnreadableCheckpoint(f"{path} names {elsewhere[0]!r}, which is not a file beside it. Save it again")
+    return names
 
 
 def examine(path: Path) -> Contents:
@@ -41,10 +54,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _shards(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise UnreadableCheckpoint(f"{index} is not a shard index: it has no 'weight_map'. Save it again") from None
+    names = parts(index)
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not names:
         raise UnreadableCheckpoint(

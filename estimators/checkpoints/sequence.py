@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from estimators.storage import Location
 from slt.errors import CheckpointError, NoCheckpoints
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk.
+    """One checkpoint, on disk or on object storage.
 
     Attributes:
         step: how far training had come, in `unit`s: "step", "epoch", "token" or "example".
@@ -25,7 +25,7 @@ class Checkpoint:
     step: int
     unit: str
     step_source: str
-    path: Path
+    path: Location
     format: str
     bytes: int
 
@@ -41,7 +41,7 @@ class CheckpointSequence:
         notes: what was skipped or looks odd, and does no harm.
     """
 
-    directory: Path
+    directory: Location
     checkpoints: tuple[Checkpoint, ...]
     faults: tuple[CheckpointError, ...] = ()
     notes: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import argparse
 import codecs
 import pickle
 import re
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from estimators.checkpoints.format import Claim, Contents
 from estimators.checkpoints.step_names import step_from_values
+from estimators.storage import Location
 from slt.errors import UnreadableCheckpoint
 
 NAME = "torch"
@@ -38,11 +40,19 @@ _HARMLESS: list[Any] = [
     (_NUMPY_ARRAY, "numpy.core.multiarray._reconstruct"),
 ]
 
+_ONE_AT_A_TIME = threading.Lock()
+"""torch keeps its list of harmless types for the whole process."""
 
-def claims(folder: Path, names: Sequence[str]) -> list[Claim]:
+
+def claims(folder: Location, names: Sequence[str]) -> list[Claim]:
     """Every .pt, .pth and .ckpt file, and Hugging Face's older pytorch_model.bin."""
     wanted = [name for name in names if name.endswith(_SUFFIXES) or name == "pytorch_model.bin"]
     return [Claim(folder / name, frozenset([name])) for name in wanted]
+
+
+def parts(path: Path) -> Sequence[str]:
+    """None: it is one file."""
+    return ()
 
 
 def examine(path: Path) -> Contents:
@@ -69,7 +79,7 @@ def _load(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise UnreadableCheckpoint(f"{path} is empty (0 bytes). Save it again, or move it out of the directory")
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        with _ONE_AT_A_TIME, torch.serialization.safe_globals(_HARMLESS):
             # Only torch's zip format can be memory-mapped; the one before torch 1.6 is a bare pickle.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:

@@ -63,7 +63,7 @@ def reach(place: UPath, act: Callable[[Any], Result]) -> Result:
 
     persistent = Retrying(
         retry=retry_if_exception(_may_pass),
-        wait=wait_exponential_jitter(initial=0.25, max=5.0, jitter=0.5),
+        wait=wait_exponential_jitter(multiplier=0.25, max=5.0, jitter=0.5),
         stop=stop_after_delay(PATIENCE),
         before_sleep=tell,
         reraise=True,
