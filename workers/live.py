@@ -59,7 +59,7 @@ class Status:
         self._thread = threading.Thread(target=self._keep_writing, name="status", daemon=True)
 
     def tell(self, **entries: Any) -> None:
-        """Change entries of the document."""
+        """Change entries of the document; a state other than RUNNING is what the block will end in."""
         with self._lock:
             self._document.update(entries)
             self._changed = True
@@ -71,7 +71,7 @@ class Status:
 
         def report(done: int, total: int, label: str) -> None:
             shown(done, total, label)
-            self.tell(done=done, total=total, label=label)
+            self.tell(phase=title, done=done, total=total, label=label)
 
         return report
 
@@ -85,7 +85,8 @@ class Status:
         self._ended.set()
         self._thread.join()
         if error is None:
-            self.tell(state="SUCCEEDED")
+            if self._document["state"] == "RUNNING":
+                self.tell(state="SUCCEEDED")
             self._write()
             return
         stopped = isinstance(error, KeyboardInterrupt)

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,14 +15,16 @@ from typing import Any
 import torch
 import yaml
 
+from estimators.sampler import SamplerConfig
 from slt.comparison import Comparison
 from slt.errors import JobError
 from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import VerdictKind
-from workers.executor import Executor, Failure, Outcome, SerialExecutor
+from workers.executor import Executor, Outcome, SerialExecutor
 from workers.files import write_text
 from workers.job import JobConfig, as_plain
+from workers.ledger import Ledger
 from workers.live import Status
 from workers.phase import Phase
 from workers.plan import Plan, prepare
@@ -30,7 +32,7 @@ from workers.report import write_report
 from workers.results import Tables, compare_events, detect, gauge_measures, read_units, write_tables
 from workers.so_far import TablesSoFar
 from workers.store import JobFolder
-from workers.units import Unit, UnitResult, code_version, compute_unit, largest_first, require_seen, user_code
+from workers.units import Unit, UnitResult, code_version, compute_unit, largest_first, user_code
 
 REPORTED_VERSIONS = ("slt-stages", "torch", "devinterp", "numpy", "scipy", "ray")
 
@@ -118,62 +120,12 @@ def run_job(job: JobConfig, executor: Executor, phase: Phase) -> Summary:
     folder = JobFolder(job.out)
     seconds: dict[str, float] = {}
     with Status(folder, phase) as status:
-        with _timed(seconds, "prepare"):
+        with timed(seconds, "prepare"):
             plan = prepare(job, folder, status.phase)
-            write_text(folder.path / "job.yaml", _echo(plan))
-        with _timed(seconds, "estimate"):
+            write_echo(job, plan.sampler, folder)
+        with timed(seconds, "estimate"):
             units = execute(plan, folder, executor, status)
-        with _timed(seconds, "tabulate"):
-            tables = read_units(plan, folder)
-            write_tables(plan, tables, folder)
-        with _timed(seconds, "detect"):
-            stages = detect(job.stages, tables.trajectory, folder)
-            gauges = gauge_measures(plan, tables, stages, folder)
-        with _timed(seconds, "compare"):
-            comparison = compare_events(plan, tables, stages, folder)
-        with _timed(seconds, "report"):
-            report = write_report(folder.path)
-        summary = Summary(job.out, report, tables, stages, gauges, comparison, units, seconds)
-        status.tell(message=failed_checkpoints(summary))
-    return summary
-
-
-class Ledger:
-    """Keeps what comes out of an executor, counts it, and tells whoever watches.
-
-    Attributes:
-        counts: units computed, reused and failed.
-    """
-
-    def __init__(self, folder: JobFolder, so_far: TablesSoFar) -> None:
-        self.counts = {"computed": 0, "reused": 0, "failed": 0}
-        self._folder, self._so_far = folder, so_far
-        self._waiting: dict[str, list[Unit]] = {}
-
-    def missing(self, units: Sequence[Unit]) -> list[Unit]:
-        """The units that have to be computed: not those that the folder has, and of units on equal weights one."""
-        missing = []
-        for unit in units:
-            if self._folder.is_done(unit.key):
-                self._so_far.take(unit)
-            elif unit.key in self._waiting:
-                self._waiting[unit.key].append(unit)
-            else:
-                self._waiting[unit.key] = [unit]
-                missing.append(unit)
-        self.counts["reused"] += len(units) - len(missing)
-        return missing
-
-    def keep(self, outcome: Outcome[Unit, UnitResult]) -> None:
-        """Keep one unit's numbers, or why it has none."""
-        unit, result = outcome.item, outcome.result
-        if isinstance(result, Failure):
-            result = UnitResult((result,) * len(unit.checkpoints))
-        require_seen(unit, result.failures)
-        self._folder.save_unit(unit.key, result)
-        self.counts["failed" if result.failures else "computed"] += 1
-        for each in self._waiting.pop(unit.key):
-            self._so_far.take(each)
+        return finish(plan, folder, units, status, seconds)
 
 
 def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -> dict[str, int]:
@@ -205,27 +157,49 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
     return counts
 
 
-def failed_checkpoints(summary: Summary) -> str:
-    """What a finished job says of checkpoints without an estimate; nothing if there are none."""
+def finish(plan: Plan, folder: JobFolder, units: dict[str, int], status: Status, seconds: dict[str, float]) -> Summary:
+    """From finished units to the report.
+
+    Args:
+        plan: whose units are all in the folder, computed or failed.
+        folder: of the job.
+        units: how many were computed, reused and failed.
+        status: told of what failed.
+        seconds: that the parts of the work took, to be added to.
+    """
+    with timed(seconds, "tabulate"):
+        tables = read_units(plan, folder)
+        write_tables(plan, tables, folder)
+    with timed(seconds, "detect"):
+        stages = detect(plan.job.stages, tables.trajectory, folder)
+        gauges = gauge_measures(plan, tables, stages, folder)
+    with timed(seconds, "compare"):
+        comparison = compare_events(plan, tables, stages, folder)
+    with timed(seconds, "report"):
+        report = write_report(folder.path)
+    summary = Summary(plan.job.out, report, tables, stages, gauges, comparison, units, seconds)
     failed = len(summary.failed_items)
-    return f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else ""
+    status.tell(message=f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else "")
+    return summary
 
 
-def _echo(plan: Plan) -> str:
+def write_echo(job: JobConfig, sampler: SamplerConfig, folder: JobFolder) -> None:
+    """Write job.yaml: the job as it ran, every setting resolved, which can be run again."""
     content = {
-        **as_plain(plan.job),
-        "sampler": {name: value for name, value in asdict(plan.sampler).items() if name != "device"},
+        **as_plain(job),
+        "sampler": {name: value for name, value in asdict(sampler).items() if name != "device"},
         "versions": {
             **{name: importlib.metadata.version(name) for name in REPORTED_VERSIONS},
             "python": platform.python_version(),
             "code": code_version().rpartition(" ")[2],
         },
     }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_text(folder.path / "job.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Notes how long a part of the work took."""
     started = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - started

@@ -12,6 +12,7 @@ from types import TracebackType
 from estimators.sampler import SamplerConfig
 from slt.errors import SltError
 from slt.online import OnlineDetector, Settled
+from slt.stages import Stages
 from workers.job import StageSettings
 from workers.results import Row, curves_of, detect, row_of, same_boundary, write_curves
 from workers.store import JobFolder
@@ -37,10 +38,12 @@ class TablesSoFar:
         online: whether checkpoints arrive in the course of training, so that boundaries settle.
 
     Attributes:
+        stages: of what was there when the tables were last written; None while that is too little.
         settled: the boundaries that further checkpoints will not take back; none without `online`.
     """
 
     def __init__(self, settings: StageSettings, folder: JobFolder, step_unit: str, *, online: bool = False) -> None:
+        self.stages: Stages | None = None
         self.settled: tuple[Settled, ...] = ()
         self._settings, self._folder, self._step_unit = settings, folder, step_unit
         self._unread: deque[Unit] = deque()
@@ -50,14 +53,15 @@ class TablesSoFar:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="tables so far", daemon=True)
 
-    def expect(self, unit: Unit) -> None:
-        """A unit is under way: no boundary settles on later checkpoints before it is there."""
+    def expect(self, step: int) -> None:
+        """A checkpoint is to be estimated: no boundary settles on later ones before it is."""
         if self._settling:
-            self._settling.expected.extend(checkpoint.step for checkpoint in unit.checkpoints)
+            self._settling.expected.append(step)
 
     def take(self, unit: Unit) -> None:
-        """A unit is finished."""
-        self._unread.append(unit)
+        """A unit is finished; those of refined LLCs have no place in these tables."""
+        if unit.problem.refinement is None:
+            self._unread.append(unit)
 
     def __enter__(self) -> TablesSoFar:
         self._thread.start()
@@ -90,7 +94,7 @@ class TablesSoFar:
         write_curves(trajectory, measures, self._folder)
         if self._settling and not self._ended.is_set():
             self.settled = self._settling.feed(self._rows, deadline)
-        detect(self._settings, trajectory, self._folder, self.settled if self._settling else None)
+        self.stages = detect(self._settings, trajectory, self._folder, self.settled if self._settling else None)
 
 
 class Settling:
