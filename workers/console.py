@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -70,3 +71,25 @@ def _log_phase(title: str) -> Report:
         sys.stderr.flush()
 
     return report
+
+
+def show_events(events: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Show a job's events on standard error as they come, and return the job as it ended."""
+    job: dict[str, Any] = {}
+    with progress_on_stderr() as phase:
+        title = ""
+        report: Report = _silent
+        for kind, document in events:
+            if kind == "log":
+                sys.stderr.write(document)
+            if kind in ("status", "end"):
+                job = document
+                current = job.get("phase") or str(job["state"]).lower()
+                if current != title and job.get("total"):
+                    title, report = current, phase(current)
+                if job.get("total"):
+                    report(job["done"], job["total"], job.get("label") or "")
+    return job
+
+
+def _silent(done: int, total: int, label: str) -> None: ...

@@ -19,9 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from upath import UPath
 
-from slt.errors import JobError
+from estimators.storage import Location, location
+from slt.errors import JobError, StorageError
 from workers.job_words import sentence
 
 if TYPE_CHECKING:
@@ -30,6 +42,24 @@ if TYPE_CHECKING:
 Auto = Literal["auto"]
 POSTERIOR = ("step_size", "n_beta", "localization")
 MOST_SENTENCES = 10
+
+
+def _place(value: Any) -> Location:
+    if not isinstance(value, str | Path | UPath):
+        raise PydanticCustomError("path_type", "not a path")
+    try:
+        return location(value)
+    except StorageError as error:
+        raise ValueError(str(error)) from None
+
+
+Place = Annotated[
+    Path | UPath,
+    PlainValidator(_place),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
+"""A path, or a URL such as s3://bucket/run."""
 
 
 class _Section(BaseModel):
@@ -135,16 +165,16 @@ class JobConfig(_Section):
     """One job. Relative paths are meant from the current directory, so that a job file can be moved."""
 
     name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
-    checkpoints: Path
+    checkpoints: Place
     problem: str
     problem_args: dict[str, Any] = {}
     sampler: SamplerSettings = SamplerSettings.model_validate({})
     measures: tuple[str, ...] = ("loss", "weight_norm", "sparsity")
     refinements: dict[str, RefinementSettings] = {}
-    events: Path | None = None
+    events: Place | None = None
     stages: StageSettings = StageSettings()
     resources: Resources = Resources()
-    out: Path
+    out: Place
 
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> JobConfig:
@@ -157,7 +187,7 @@ class JobConfig(_Section):
         return self
 
 
-def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None) -> JobConfig:
+def read_job(path: Path, overrides: Sequence[str] = (), out: Location | None = None) -> JobConfig:
     """Read a job file, apply `--set` overrides, then check every key and value.
 
     Args:
@@ -169,11 +199,7 @@ def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None)
         JobError: no such file, not YAML, an unknown key (the nearest valid one is named), a wrong
             value, or an impossible combination.
     """
-    settings = read_mapping(path, "checkpoints: DIR")
-    settings.pop("versions", None)  # the job.yaml of a job folder can be run again
-    for override in overrides:
-        _apply(settings, override)
-    settings.setdefault("name", path.stem)
+    settings = read_settings(path, overrides)
     settings.setdefault("out", f"results/{settings['name']}")
     if out is not None:
         settings["out"] = str(out)
@@ -181,6 +207,20 @@ def read_job(path: Path, overrides: Sequence[str] = (), out: Path | None = None)
         return check_job(settings)
     except JobError as error:
         raise JobError(f"{error} (in {path})") from None
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys and values of a job file with `--set` overrides, not checked yet; `name` defaults to its stem.
+
+    Raises:
+        JobError: no such file, not YAML, or an override that is none.
+    """
+    settings = read_mapping(path, "checkpoints: DIR")
+    settings.pop("versions", None)  # the job.yaml of a job folder can be run again
+    for override in overrides:
+        _apply(settings, override)
+    settings.setdefault("name", path.stem)
+    return settings
 
 
 def check_job(settings: Mapping[str, Any]) -> JobConfig:

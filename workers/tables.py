@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,3 +170,38 @@ def print_summary(summary: Summary) -> None:
         show(f"failed: step {number(step)}: {error}")
     show(f"units: {units['computed']} computed, {units['reused']} reused, {units['failed']} failed")
     show(str(summary.report))
+
+
+def print_jobs(documents: Sequence[Mapping[str, Any]]) -> None:
+    """The jobs of a service: a row each."""
+    table = Table(title=f"{len(documents)} jobs", title_justify="left")
+    for name in ("id", "state", "progress", "units", "submitted", "message"):
+        table.add_column(name, justify="right" if name in ("progress", "units") else "left", overflow="fold")
+    for job in documents:
+        units = job.get("units") or {}
+        counted = f"{units.get('computed', 0) + units.get('reused', 0)}/{units['total']}" if units.get("total") else ""
+        progress = f"{job['done']}/{job['total']}" if job.get("total") else ""
+        submitted = str(job.get("created") or "")[:16].replace("T", " ")
+        table.add_row(job["id"], job["state"], progress, counted, submitted, str(job.get("message") or ""))
+    show(table)
+
+
+def print_job(job: Mapping[str, Any]) -> None:
+    """One job of a service, a line for each thing that is known."""
+    units = job.get("units") or {}
+    progress = f"{job.get('phase')} {job['done']}/{job['total']} {job.get('label') or ''}" if job.get("total") else ""
+    lines = {
+        "id": job["id"],
+        "name": job["name"],
+        "state": job["state"],
+        "progress": progress.strip(),
+        "units": ", ".join(f"{count} {name}" for name, count in units.items()),
+        "submitted": job.get("created"),
+        "started": job.get("started"),
+        "updated": job.get("updated"),
+        "folder": job.get("out"),
+        "message": job.get("message"),
+    }
+    for name, value in lines.items():
+        if value:
+            show(f"{name:>10}  {value}")

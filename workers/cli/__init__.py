@@ -5,8 +5,9 @@ from workers.cli.app import app
 from workers.cli import runs
 from workers.cli import curves
 from workers.cli import service
+from workers.cli import jobs
 
-__all__ = ["app", "curves", "main", "runs", "service"]
+__all__ = ["app", "curves", "jobs", "main", "runs", "service"]
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ from slt.errors import JobError
 
 DEFAULT_FOLDER = Path("~/.slt/service")
 DEFAULT_PORT = 8420
+ADDRESS = "address"
+"""File in the folder of a running service: where it listens, for the commands on this machine."""
 REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://")
 
 
