@@ -86,7 +86,7 @@ def curve_of(trajectory: Trajectory, axis: str) -> Curve:
         origin, scale = float(kept.steps[0]), float(np.ptp(kept.steps)) / LINEAR_SPAN
         x_T = (kept.steps - origin) / scale
     chains = _complete_chains(kept)
-    _check_values(kept.llc, chains)
+    check_size(kept.llc, *([] if chains is None else [chains]))
     if len(x_T) > MOST_POINTS:
         x_T, y_T, chains = _averaged(x_T, kept.llc, chains)
     else:
@@ -103,8 +103,13 @@ def _complete_chains(trajectory: Trajectory) -> Floats | None:
     return complete if complete.shape[1] >= FEWEST_CHAINS else None
 
 
-def _check_values(y_T: Floats, chains: Floats | None) -> None:
-    largest = max(float(np.abs(values).max()) for values in (y_T, chains) if values is not None)
+def check_size(*curves: Floats) -> None:
+    """Squares of the values must be neither infinite nor zero.
+
+    Raises:
+        TrajectoryError: the largest value is beyond that.
+    """
+    largest = max(float(np.abs(values).max()) for values in curves)
     if largest > LARGEST or 0 < largest < 1 / LARGEST:
         raise TrajectoryError(
             f"the curve's largest value is {largest:g} in size, which cannot be squared; "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from slt.curves import check_size
 from slt.errors import TrajectoryError
 from slt.noise import local_noise
 from slt.trajectory import Floats, Trajectory
@@ -68,7 +69,8 @@ def mirage(sharp: Trajectory, smooth: Trajectory) -> Mirage:
         smooth: such as log-probability or loss on the same examples; up or down does not matter.
 
     Raises:
-        TrajectoryError: fewer than 8 checkpoints with a value after step 0, or a metric that does not change.
+        TrajectoryError: fewer than 8 checkpoints with a value after step 0, a metric that does not change, or one
+            whose values cannot be squared.
     """
     first, second = transition(sharp, "thresholded"), transition(smooth, "continuous")
     x_T, share_T = _share(smooth)
@@ -108,14 +110,15 @@ def transition(trajectory: Trajectory, name: str = "metric") -> Transition:
         raise TrajectoryError(
             f"the {name} metric has a value at {len(kept)} checkpoints after step 0; a transition takes {FEWEST}"
         )
-    x_T, share_T = _share(kept)
+    check_size(kept.llc)
     change = float(np.subtract(*_levels(kept.llc)[::-1]))
-    noise = float(np.median(local_noise(x_T, kept.llc)))
+    noise = float(np.median(local_noise(np.log10(kept.steps), kept.llc)))
     if abs(change) <= CLEAR * noise:
         raise TrajectoryError(
             f"the {name} metric changes by {change:.3g} from its first level to its last, which is not more than "
             f"{CLEAR:g} times its noise ({noise:.2g}): there is no transition to compare"
         )
+    x_T, share_T = _share(kept)
     end = int((share_T >= 0.9).argmax())
     if end == 0:
         raise TrajectoryError(
@@ -129,10 +132,10 @@ def transition(trajectory: Trajectory, name: str = "metric") -> Transition:
 
 
 def _share(trajectory: Trajectory) -> tuple[Floats, Floats]:
-    """Log steps, and the share of the change that is made there."""
+    """Log steps, and the share of the change that is made there; of a curve that has a transition."""
     kept = trajectory.select(np.isfinite(trajectory.llc) & (trajectory.steps > 0))
     first, last = _levels(kept.llc)
-    return np.log10(kept.steps), (kept.llc - first) / (last - first if last != first else 1.0)
+    return np.log10(kept.steps), (kept.llc - first) / (last - first)
 
 
 def _levels(y_T: Floats) -> tuple[float, float]:

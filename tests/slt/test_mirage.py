@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slt.errors import TrajectoryError
@@ -81,7 +81,10 @@ def test_a_metric_that_does_not_change_is_refused() -> None:
         mirage(curve(rise(3.0, 5.0)).select(slice(0, 3)), curve(X))
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=30))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=8, max_size=30))
+@example([0.0, 20673.0, 1.15e-304, 0.0, 0.0, 0.0, 0.0, 0.0])
+@example([0.0, 0.0, 0.0, 5e-324, 5e-324, 5e-324, 5e-324, 5e-324])
+@example([-1e308, -1e308, -1e308, 0.0, 0.0, 1e308, 1e308, 1e308])
 @settings(max_examples=150, deadline=None)
 def test_any_curve_has_a_transition_inside_it_or_none(values: list[float]) -> None:
     steps = np.geomspace(1, 1e4, len(values))
