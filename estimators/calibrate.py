@@ -36,7 +36,11 @@ SHARE_OF_RUN = 0.25
 TARGET = 0.05
 """Wished standard error of the LLC, relative."""
 PILOTS = 3
-PLACES = 4
+PLACES = 3
+LEAST_SCOUTING = 60
+"""Draws of a short run."""
+STEPPING = 1.6
+"""What a short run costs, its step found, over its draws."""
 LEAST_PILOT = 100
 LEAST_RUN = 350
 """Draws, with burn-in, that a run will have at least when calibration chooses them."""
@@ -136,21 +140,29 @@ class _Search:
         self.chain_steps = 0.0
 
     def run(self) -> Calibration:
-        grid = rules.candidates(n_samples(self.problem), self._given("n_beta"), self._given("localization"))
-        draws = self._scouting_draws(len(grid))
-        may_cost = SHARE_OF_RUN * self._least_run()
+        given = self._given("n_beta"), self._given("localization")
+        grid = rules.candidates(n_samples(self.problem), *given, self._affordable(LEAST_SCOUTING))
+        draws = int(min(max(self._affordable(1) / len(grid), LEAST_SCOUTING), 300))
         ranked = rules.ranked(self._scout(grid, draws), self.judged)
-        pilots: list[tuple[Trial, Floats, Length]] = []
-        for index, trial in enumerate(ranked[:PILOTS]):
-            self.progress(len(grid) + index, len(grid) + PILOTS, f"pilot run {index + 1}")
-            before = self.chain_steps
-            pilots.append(self._pilot(trial.setting))
-            cost_of_pilot = self.chain_steps - before
-            if self._good(pilots[-1]) or self.chain_steps + cost_of_pilot > may_cost:
-                break
+        best = self._best_pilot(ranked, len(grid))
         self.progress(len(grid) + PILOTS, len(grid) + PILOTS, "settings chosen")
-        best = max(pilots, key=lambda each: (self._good(each), each[0].healthy(self.judged)))  # the first of equals
         return self._result(ranked, *best)
+
+    def _best_pilot(self, ranked: Sequence[Trial], done: int) -> tuple[Trial, Floats, Length]:
+        """Of longer runs, best pair first, until one is good or the budget is spent."""
+        pilots: list[tuple[Trial, Floats, Length]] = []
+        waiting = list(ranked)
+        while waiting and len(pilots) < PILOTS:
+            self.progress(done + len(pilots), done + PILOTS, f"pilot run {len(pilots) + 1}")
+            before = self.chain_steps
+            pilots.append(self._pilot(waiting.pop(0).setting))
+            best = max(pilots, key=lambda each: (self._good(each), each[0].healthy(self.judged)))  # the first of equals
+            run = self._run_chain_steps(best[2].burn_in, best[2].draws)
+            if self._good(best) or 2 * self.chain_steps - before > SHARE_OF_RUN * max(run, self._least_run()):
+                break
+            failed = pilots[-1][0]
+            waiting = [each for each in waiting if rules.better_than_failed(each, failed, self.judged)]
+        return best
 
     def _losses(self, group: Group) -> Floats:
         """With the checkpoint's own outputs as reference there is no common level that chains could saturate at."""
@@ -167,10 +179,9 @@ class _Search:
         least = LEAST_RUN if {"draws", "burn_in"} & self.automatic else self.base.draws + self.base.burn_in
         return self._run_chain_steps(0, least)
 
-    def _scouting_draws(self, settings: int) -> int:
-        """Half of what calibration may cost goes into the short runs; two thirds of that into their draws."""
-        may_cost = SHARE_OF_RUN / 3 * self._least_run()
-        return int(min(max(may_cost / (settings * len(self.steps) * SCOUTS), 60), 300))
+    def _affordable(self, draws: int) -> float:
+        """Short runs of so many draws, with the search for their steps, for two thirds of what calibration may cost."""
+        return SHARE_OF_RUN * self._least_run() / 1.5 / (STEPPING * draws * len(self.steps) * SCOUTS)
 
     def _scout(self, grid: Sequence[tuple[float, float]], draws: int) -> list[Trial]:
         walkers = Walkers(self.group, replace(self.base, chains=SCOUTS))
@@ -179,6 +190,8 @@ class _Search:
         step = self._given("step_size") or 0.0
         for index, (n_beta, localization) in enumerate(grid):
             self.progress(index, len(grid) + PILOTS, f"n_beta {n_beta:g}, localization {localization:g}")
+            if rules.hopeless((n_beta, localization), trials, self.judged):
+                continue
             fresh = before is None or before[0] != n_beta
             if fresh:
                 walkers.restart()
@@ -211,7 +224,7 @@ class _Search:
         logs = []
         for _ in range(PLACES):
             logs.append(math.log(walkers.largest_step(setting, proposals=4, precision=1.15)))
-            walkers.walk(replace(setting, step_size=math.exp(float(np.mean(logs)))), 20)
+            walkers.walk(replace(setting, step_size=math.exp(float(np.mean(logs)))), 10)
         return replace(setting, step_size=rules.rounded_down(math.exp(float(np.mean(logs)))))
 
     def _pilot(self, setting: Setting) -> tuple[Trial, Floats, Length]:
@@ -221,7 +234,7 @@ class _Search:
         accepted = float(walkers.acceptance(setting, 8).min())
         self.chain_steps += walkers.chain_steps
         memory = self._memory(setting)
-        draws = int(min(max(8 * memory, 200), 500))
+        draws = int(min(max(5 * memory, 200), 500))
         if not {"draws", "burn_in"} & self.automatic:
             draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
         config = replace(self.base, **_values(setting), burn_in=0, draws=draws)

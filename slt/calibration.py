@@ -22,11 +22,16 @@ N_BETA_STEP = 6.0
 MOST_N_BETAS = 6
 LOCALIZATIONS = (1.0, 10.0, 100.0, 1000.0)
 """The decades in which published values lie."""
+CENTRAL = (10.0, 100.0)
+"""Tried where a short run leaves no room for all of them."""
 ONE_PARAMETER = 0.5
 """The learning coefficient of a regular model with one parameter: an LLC below it has lost the model."""
 MOVED = 0.05
 """Share of the losses' range by which neighbouring probes must differ before they can show saturation."""
 LEAST_SHARE_OF_MODEL = 0.02
+ENOUGH_RESOLUTION = 10.0
+"""Standard errors of a short run, about three times as many of the run itself: a curve that spans so many is told from
+noise, and one that spans more says no more of the model."""
 ESS_PER_CHAIN = 2 * MIN_ESS_PER_CHAIN
 """Wished for; R-hat of as many draws is below its limit in 95 % of runs."""
 SETTLED = 0.05
@@ -58,9 +63,10 @@ class Trial:
         acceptance: Metropolis acceptance of the step, at the checkpoint where it is lowest.
         llc, std_error: (K,) of the short run; NaN where a chain diverged.
         health: K words: "ok", or what is wrong; a short run's slowness counts as ok.
+        slowness: how many times the run would have to be as long for its slowest direction to forget; at least 1.
         localized_share: of the LLC's size, -d log LLC / d log localization: 1 where it only measures gamma.
-        resolution: range of the LLC over the probes in standard errors.
-        score: resolution times the share that is not gamma's; 0 if no probe is healthy.
+        resolution: range of the LLC over the probes in standard errors, which are larger where chains are slow.
+        score: resolution, as far as it counts, times the share that is not gamma's; 0 if no probe is healthy.
     """
 
     setting: Setting
@@ -68,6 +74,7 @@ class Trial:
     llc: tuple[float, ...]
     std_error: tuple[float, ...]
     health: tuple[str, ...]
+    slowness: float = 1.0
     localized_share: float = math.nan
     resolution: float = math.nan
     score: float = 0.0
@@ -77,17 +84,49 @@ class Trial:
         return sum(self.health[k] == "ok" for k in probes)
 
 
-def candidates(n_samples: int, n_beta: float | None, localization: float | None) -> list[tuple[float, float]]:
-    """(n_beta, localization) to try, neighbours in localization one after the other; a number that is given stays.
+def candidates(
+    n_samples: int, n_beta: float | None, localization: float | None, most: float = math.inf
+) -> list[tuple[float, float]]:
+    """(n_beta, localization) to try, from cold to hot and from tight to loose; a number that is given stays.
 
-    n_beta runs in equal ratios from a low temperature's 2 to n / log n, localization over decades.
+    n_beta runs in equal ratios from n / log n to a low temperature's 2, localization over decades.
+
+    Args:
+        n_samples: size of the data set.
+        n_beta, localization: given numbers, or None.
+        most: pairs that can be afforded; with fewer the grid is coarser, down to the ends of n_beta with two decades.
     """
     highest = default_n_beta(n_samples) if n_beta is None else n_beta
     lowest = min(LOWEST_N_BETA, highest)
     count = min(MOST_N_BETAS, 1 + math.ceil(math.log(highest / lowest) / math.log(N_BETA_STEP) - 1e-9))
-    n_betas = [highest] if n_beta is not None else list(np.geomspace(lowest, highest, max(count, 1)))
     localizations = sorted(LOCALIZATIONS, reverse=True) if localization is None else [localization]
+    if len(localizations) * 2 > most:
+        localizations = [gamma for gamma in localizations if gamma in CENTRAL] or localizations
+    count = min(count, max(2, int(min(most / len(localizations), MOST_N_BETAS))))
+    n_betas = [highest] if n_beta is not None else list(np.geomspace(highest, lowest, max(count, 1)))
     return [(_rounded(each), gamma) for each in n_betas for gamma in localizations]
+
+
+def hopeless(pair: tuple[float, float], trials: Sequence[Trial], judged: Sequence[int]) -> bool:
+    """Whether little but localization would be left of (n_beta, localization), by what was left of tighter ones.
+
+    In a bowl the LLC depends on their ratio alone, and grows with it.
+    """
+    n_beta, localization = pair
+    return any(
+        n_beta / localization <= each.setting.n_beta / each.setting.localization
+        and 2 * sum(each.health[k] == ONLY_GAMMA for k in judged) >= len(judged)
+        for each in trials
+    )
+
+
+def better_than_failed(one: Trial, failed: Trial, judged: Sequence[int]) -> bool:
+    """Whether a pair may do what another one's longer run could not: be faster if it was slow, else be tighter."""
+    here, there = one.setting, failed.setting
+    words = {failed.health[k] for k in judged} - {"ok"}
+    if words <= {TOO_SLOW}:
+        return here.step_size * here.localization > 2 * there.step_size * there.localization
+    return here.n_beta / here.localization < there.n_beta / there.localization
 
 
 def trial(
@@ -118,7 +157,8 @@ def trial(
             words.append(kind.value)
     for k in _saturated(loss_K, loss_K + np.array(llc) / n_beta, np.array(error) / n_beta):
         words[k] = VerdictKind.SATURATED.value if words[k] == "ok" else words[k]
-    return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words))
+    slowness = max(1.0, memory / excess_loss_KCD.shape[2])
+    return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words), slowness)
 
 
 def _unsettled(excess_loss_CD: Floats) -> bool:
@@ -149,12 +189,13 @@ def _scored(one: Trial, trials: Sequence[Trial]) -> Trial:
     values = [llc for llc, word in zip(one.llc, one.health, strict=True) if word == "ok"]
     if not values or not error > 0:
         return replace(one, localized_share=share)
-    resolution = (max(values) - min(values)) / float(error)
+    # a direction that has not forgotten where it began was met once, however many draws there are
+    resolution = (max(values) - min(values)) / (float(error) * math.sqrt(one.slowness))
     return replace(
         one,
         localized_share=share,
         resolution=resolution,
-        score=resolution * max(1 - share, LEAST_SHARE_OF_MODEL),
+        score=min(resolution, ENOUGH_RESOLUTION) * max(1 - share, LEAST_SHARE_OF_MODEL),
     )
 
 
