@@ -16,7 +16,7 @@ from estimators.checkpoints import CheckpointSequence, load_fitting
 from estimators.problem import Problem
 from estimators.sampler import SamplerConfig
 from slt.calibration import plain
-from workers.files import write_json
+from workers.files import read_text, working_folder, write_json
 from workers.job import JobConfig
 from workers.phase import Phase
 from workers.store import JobFolder
@@ -34,10 +34,13 @@ def settle(
     problem: Problem,
     reference: ProblemReference,
     phase: Phase,
+    *,
+    keep: bool = False,
 ) -> tuple[SamplerConfig, Document | None]:
     """The job's sampler with every automatic setting chosen, and the record of how; None if nothing was automatic.
 
-    What an earlier run chose from the same checkpoints, data, problem, settings and code is used again.
+    What an earlier run chose from the same checkpoints, data, problem, settings and code is used again. With `keep` it
+    is used by every later run of the same job in this folder, whatever checkpoints there are by then.
 
     Raises:
         JobError: a setting that cannot be automatic with this kernel.
@@ -47,7 +50,8 @@ def settle(
         return base, None
     positions = probe_positions([checkpoint.step for checkpoint in checkpoints])
     key = _key([hashes[k] for k in positions], reference, base, automatic, len(checkpoints))
-    document = _earlier(folder, key)
+    asked = _key([], reference, base, automatic, 0)
+    document = _earlier(folder, key, asked, keep)
     if document is None:
         probes = {
             float(checkpoints.checkpoints[k].step): load_fitting(
@@ -59,11 +63,15 @@ def settle(
             found = calibrate(
                 problem, probes, base, automatic, checkpoints=len(checkpoints), progress=phase("calibrating")
             )
-        document = _document(key, found, automatic)
+        document = _document(found, automatic) | {"key": key, "asked": asked, "kept": keep}
         write_json(folder.path / FILE, document)
         from workers.calibration_figure import save_figure  # matplotlib takes a second, and most runs need none
 
-        save_figure(document, folder.path)
+        with working_folder(folder.path, lambda name: False) as place:
+            save_figure(document, place)
+    elif keep and not document["kept"]:
+        document = {**document, "kept": True}
+        write_json(folder.path / FILE, document)
     return job.sampler.resolve(job.resources.device, document["chosen"]), document
 
 
@@ -85,16 +93,17 @@ def _key(
     return hashlib.sha256(json.dumps([numbers, sorted(automatic), checkpoints]).encode()).hexdigest()[:32]
 
 
-def _earlier(folder: JobFolder, key: str) -> Document | None:
-    """What the folder holds under this key; a damaged record is as good as none."""
+def _earlier(folder: JobFolder, key: str, asked: str, keep: bool) -> Document | None:
+    """What the folder holds for these checkpoints, or keeps for what is asked; a damaged record is as good as none."""
     try:
-        document = json.loads((folder.path / FILE).read_text(encoding="utf-8"))
-        return document if document["key"] == key and document["chosen"] else None
+        document = json.loads(read_text(folder.path / FILE))
+        same = document["key"] == key or (document["asked"] == asked and (keep or document["kept"]))
+        return document if same and document["chosen"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _document(key: str, found: Calibration, automatic: frozenset[str]) -> dict[str, Any]:
+def _document(found: Calibration, automatic: frozenset[str]) -> dict[str, Any]:
     """What is kept: calibration.json, and what `slt calibrate --json` prints."""
     config = asdict(found.config)
     return {
@@ -110,7 +119,6 @@ def _document(key: str, found: Calibration, automatic: frozenset[str]) -> dict[s
         "trials": plain(found.trials),
         "pilot": plain([found.pilot])[0] | {"trace": found.pilot_trace_KD.round(6).tolist()},
         "length": asdict(found.length),
-        "key": key,
     }
 
 

@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from upath import UPath
 
-from estimators.storage import Location, location
+from estimators.storage import Location, location, read_from
 from slt.errors import JobError, StorageError
 from workers.job_words import sentence
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 Auto = Literal["auto"]
 POSTERIOR = ("step_size", "n_beta", "localization")
+PLACES = ("checkpoints", "events", "out")
+"""Keys that name files and folders."""
 MOST_SENTENCES = 10
 
 
@@ -187,13 +189,19 @@ class JobConfig(_Section):
         return self
 
 
-def read_job(path: Path, overrides: Sequence[str] = (), out: Location | None = None) -> JobConfig:
+def read_job(
+    path: Location,
+    overrides: Sequence[str] = (),
+    out: Location | None = None,
+    checkpoints: Location | None = None,
+) -> JobConfig:
     """Read a job file, apply `--set` overrides, then check every key and value.
 
     Args:
         path: the YAML file; `name` defaults to its stem and `out` to `results/<name>`.
         overrides: `dotted.key=value` texts, the value in YAML.
         out: replaces the job's own `out`.
+        checkpoints: replaces the job's own `checkpoints`.
 
     Raises:
         JobError: no such file, not YAML, an unknown key (the nearest valid one is named), a wrong
@@ -203,13 +211,15 @@ def read_job(path: Path, overrides: Sequence[str] = (), out: Location | None = N
     settings.setdefault("out", f"results/{settings['name']}")
     if out is not None:
         settings["out"] = str(out)
+    if checkpoints is not None:
+        settings["checkpoints"] = str(checkpoints)
     try:
         return check_job(settings)
     except JobError as error:
         raise JobError(f"{error} (in {path})") from None
 
 
-def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_settings(path: Location, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The keys and values of a job file with `--set` overrides, not checked yet; `name` defaults to its stem.
 
     Raises:
@@ -264,7 +274,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise JobError(f"the value of '{text}' is not YAML; quote it, for example --set 'name=\"a: b\"'") from None
 
 
-def read_mapping(path: Path, example: str) -> dict[str, Any]:
+def read_mapping(path: Location, example: str) -> dict[str, Any]:
     """A YAML file of keys and values.
 
     Args:
@@ -275,7 +285,7 @@ def read_mapping(path: Path, example: str) -> dict[str, Any]:
         JobError: no such file, not YAML, or something else in it.
     """
     try:
-        settings = parse_yaml(path.read_text(encoding="utf-8"))
+        settings = parse_yaml(read_from(path, lambda file: file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -297,6 +307,24 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         if not isinstance(settings, dict):
             raise JobError(f"--set {override}: '{section}' is not a section of the job file")
     settings[last] = value
+
+
+def code_references(job: JobConfig) -> list[str]:
+    """Every `package.module:function` that running the job would import, wherever it stands in the job file."""
+    found: list[str] = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, Mapping):
+            for part in value.values():
+                look(part)
+        elif isinstance(value, list):
+            for part in value:
+                look(part)
+        elif isinstance(value, str) and re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", value):
+            found.append(value)
+
+    look({name: value for name, value in as_plain(job).items() if name not in ("name", "problem_args", *PLACES)})
+    return list(dict.fromkeys(found))
 
 
 def as_plain(job: JobConfig) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from estimators.llc import SamplerConfig
 from estimators.measures import evaluate
 from estimators.problem import Problem
 from estimators.refinement import Refinement
+from estimators.storage import COPIES_AT_ONCE, in_order, read_from
 from slt.curves import FEWEST_POINTS
 from slt.errors import BadInput, ProblemError, TrajectoryError
 from slt.events import CircuitEvent, read_events
@@ -130,7 +131,7 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     Raises:
         BadInput: whatever is wrong, in one sentence; nothing has been computed.
     """
-    events = read_events(job.events) if job.events else ()
+    events = read_from(job.events, read_events) if job.events else ()
     checkpoints = discover(job.checkpoints)
     checkpoints.require_usable()
     _require_enough(checkpoints, job.stages.axis)
@@ -168,10 +169,13 @@ def _require_enough(checkpoints: CheckpointSequence, axis: str) -> None:
 
 def _read_all(checkpoints: CheckpointSequence, subject: Subject, phase: Phase) -> list[str]:
     progress = phase("reading checkpoints")
-    hashes = []
-    for done, checkpoint in enumerate(checkpoints):
-        progress(done, len(checkpoints), checkpoint.path.name)
-        hashes.append(subject.read(checkpoint, first=done == 0))
+    first, rest = checkpoints.checkpoints[0], checkpoints.checkpoints[1:]
+    progress(0, len(checkpoints), first.path.name)
+    hashes = [subject.read(first, first=True)]
+    read = partial(subject.read, first=False)
+    for checkpoint, found in zip(rest, in_order(read, rest, checkpoints.directory, COPIES_AT_ONCE), strict=True):
+        hashes.append(found)
+        progress(len(hashes), len(checkpoints), checkpoint.path.name)
     progress(len(checkpoints), len(checkpoints), "all fit the problem")
     return hashes
 

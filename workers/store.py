@@ -1,4 +1,4 @@
-"""The job folder: every file appears complete or not at all, and what is there need not be computed again.
+"""The job folder, on disk or object storage: every file is whole or not there, and what is there is not computed again.
 
 job.yaml  units/<key>.npz  failures/step_<step>.json  trajectory.csv  measures.csv  traces.zarr
 stages.json  events.csv  comparison.json  report.html  figures/
@@ -10,16 +10,18 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from upath import UPath
 
+from estimators.storage import Location, in_order, listing, local_copy
 from slt.errors import OutputError
 from workers.executor import Failure
-from workers.files import write_bytes, writing
+from workers.files import remove, write_bytes, write_text, writing
 from workers.units import CheckpointResult, UnitResult
 
 
@@ -28,31 +30,34 @@ class JobFolder:
 
     Raises:
         OutputError: from every method that writes, when the disk is full or the folder is not writable.
+        StorageError: from every method that reads, when object storage does not answer, or refuses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.units = path / "units"
         self._opened = False
+        # What object storage holds in units/ is asked for once, and not unit by unit.
+        self._remote: set[str] | None = None
 
     @property
     def begun(self) -> bool:
         """Whether the folder is a job's: opened here or by an earlier run, or made by the service for this one."""
+        if isinstance(self.path, UPath):
+            return self._opened
         self._opened = self._opened or self.units.exists() or (self.path / "job.submitted.yaml").exists()
         return self._opened
 
     def open(self, bytes_needed: int = 0) -> None:
         """Make the folder, and make sure before anything is computed that results will fit into it."""
-        mine = ("failures", "traces.zarr")
-        foreign = [name for name in mine if (self.path / name).exists() and not self.units.exists()]
-        if foreign:
-            raise OutputError(
-                f"{self.path} holds a '{foreign[0]}' that no job wrote and this one would replace; choose another "
-                f"folder with --out"
-            )
+        if isinstance(self.path, UPath):
+            self._open_remote(self.path)
+            return
+        units = self.path / "units"
         with writing(self.path):
-            self.units.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.units) as probe:
+            self._require_own({path.name for path in self.path.iterdir()} if self.path.is_dir() else set())
+            units.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=units) as probe:
                 probe.write(b"\0" * 65536)
             free = shutil.disk_usage(self.path).free
         self._opened = True
@@ -62,9 +67,32 @@ class JobFolder:
                 f"make room, or choose another folder with --out"
             )
 
+    def _open_remote(self, path: UPath) -> None:
+        if self._opened:
+            return
+        with writing(path):
+            names = listing(path)
+        self._require_own({name.partition("/")[0] for name in names})
+        self._remote = {name.removeprefix("units/") for name in names if name.startswith("units/")}
+        write_text(self.units / ".writable", "")
+        self._opened = True
+
+    def _require_own(self, names: set[str]) -> None:
+        foreign = [] if "units" in names else [name for name in ("failures", "traces.zarr") if name in names]
+        if foreign:
+            raise OutputError(
+                f"{self.path} holds a '{foreign[0]}' that no job wrote and this one would replace; choose another "
+                f"folder with --out"
+            )
+
     def is_done(self, key: str) -> bool:
         """Whether the unit has been computed for all of its checkpoints; a file damaged since is none."""
-        return zipfile.is_zipfile(self._done(key))
+        path = self._done(key)
+        if isinstance(path, Path):
+            return zipfile.is_zipfile(path)
+        if self._remote is None:
+            self._remote = set(listing(path.parent))
+        return path.name in self._remote
 
     def save_unit(self, key: str, result: UnitResult) -> None:
         """Keep a unit's numbers; one with failures is kept beside, so that the next run tries it again."""
@@ -81,25 +109,35 @@ class JobFolder:
                 arrays[f"distance_C.{position}"] = entry.distance_C
                 for name, value in entry.measures.items():
                     arrays[f"measure.{position}.{name}"] = value
-        write_bytes(self._partial(key) if failures else self._done(key), lambda file: np.savez(file, **arrays))
-        if not failures:
-            self._partial(key).unlink(missing_ok=True)
+        path = self._partial(key) if failures else self._done(key)
+        write_bytes(path, lambda file: np.savez(file, **arrays))
+        if self._remote is not None:
+            self._remote.add(path.name)
+        if not failures and (self._remote is None or self._partial(key).name in self._remote):
+            remove(self._partial(key))
 
     def load_unit(self, key: str) -> UnitResult:
         """A unit's numbers and failures."""
         path = self._done(key) if self.is_done(key) else self._partial(key)
-        with np.load(path, allow_pickle=False) as arrays:
-            failures = json.loads(str(arrays["failures"]))
-            entries = [
-                Failure(**failures[str(position)]) if str(position) in failures else _read_entry(arrays, position)
-                for position in range(int(arrays["checkpoints"]))
-            ]
-            return UnitResult(tuple(entries), float(arrays["seconds"]))
+        try:
+            with local_copy(path) as file, np.load(file, allow_pickle=False) as arrays:
+                failures = json.loads(str(arrays["failures"]))
+                entries = [
+                    Failure(**failures[str(position)]) if str(position) in failures else _read_entry(arrays, position)
+                    for position in range(int(arrays["checkpoints"]))
+                ]
+                return UnitResult(tuple(entries), float(arrays["seconds"]))
+        except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+            raise OutputError(f"{path} is damaged ({error}); delete it and run again") from None
 
-    def _done(self, key: str) -> Path:
+    def load_units(self, keys: Iterable[str]) -> Iterator[UnitResult]:
+        """`load_unit` of one after the other, the next ones on their way while one is used."""
+        return in_order(self.load_unit, keys, self.path)
+
+    def _done(self, key: str) -> Location:
         return self.units / f"{key}.npz"
 
-    def _partial(self, key: str) -> Path:
+    def _partial(self, key: str) -> Location:
         return self.units / f"{key}.partial.npz"
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from estimators.storage import Location
     from workers.pipeline import Summary
 
 LOG_WIDTH = 160
@@ -112,7 +112,7 @@ def _nearest(sighting: dict[str, Any]) -> list[str]:
     return [f"({kind} at {number(sighting[f'{kind}_step'])})", f"{sighting[f'{kind}_decades']:+.2f}"]
 
 
-def print_calibration(document: Mapping[str, Any], out: Path) -> None:
+def print_calibration(document: Mapping[str, Any], out: Location) -> None:
     """What was tried, what was chosen and why, and where the figure is."""
     table = Table(title="Tried", title_justify="left")
     for name in ("n_beta", "localization", "step size", "acceptance", "LLC, first to last probe", "healthy", "score"):

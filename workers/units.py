@@ -16,7 +16,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from estimators.llc import SamplerConfig, sample_group
 from estimators.measures import evaluate
 from estimators.problem import Problem, load_problem, problem_tensors
 from estimators.refinement import Refinement, refine
-from slt.errors import NodeError, UnreadableCheckpoint
+from estimators.storage import COPIES_AT_ONCE, in_order
+from slt.errors import NodeError, StorageError, UnreadableCheckpoint
 from workers.executor import Failure, application_failure
 
 Floats = NDArray[np.float64]
@@ -131,6 +132,8 @@ def compute_unit(unit: Unit) -> UnitResult:
     started = time.perf_counter()
     try:
         entries: Sequence[CheckpointResult | Failure] = _compute(unit, range(len(unit.checkpoints)))
+    except NodeError as error:  # would be met again by each of its checkpoints
+        entries = [application_failure(error)] * len(unit.checkpoints)
     except Exception as error:
         entries = [application_failure(error)] if len(unit.checkpoints) == 1 else _one_by_one(unit)
     return UnitResult(tuple(entries), time.perf_counter() - started)
@@ -153,7 +156,8 @@ def _compute(unit: Unit, positions: Sequence[int]) -> list[CheckpointResult]:
             f"the data of problem '{unit.problem.name}' differ between processes; seed what builds them, "
             f"for example torch.Generator().manual_seed(0)"
         )
-    weights = [_load_expected(unit, position, problem) for position in positions]
+    load = partial(_load_expected, unit, problem=problem)
+    weights = list(in_order(load, positions, unit.checkpoints[0].path, COPIES_AT_ONCE))
     traces = sample_group(problem, weights, unit.sampler)
     return [
         CheckpointResult(
@@ -170,6 +174,8 @@ def _load_expected(unit: Unit, position: int, problem: Problem) -> dict[str, tor
     checkpoint = unit.checkpoints[position]
     try:
         weights = load_fitting(checkpoint, problem.model, unit.problem.name, unit.problem.args)
+    except StorageError as error:
+        raise NodeError(f"{error} (on node {platform.node()})") from None
     except Exception:
         if not _sees(checkpoint):
             raise NodeError(
@@ -196,6 +202,8 @@ def require_seen(unit: Unit, failures: Mapping[int, Failure]) -> None:
 
 
 def _sees(checkpoint: Checkpoint) -> bool:
+    if not isinstance(checkpoint.path, Path):  # object storage is seen, or the driver would not have begun
+        return True
     try:
         return checkpoint.path.exists()
     except OSError:  # no right to look is no sight either

@@ -2,7 +2,7 @@
 
 from estimators.checkpoints.discovery import discover
 from estimators.checkpoints.sequence import Checkpoint, CheckpointSequence
-from estimators.checkpoints.weights import check_fits, content_hash, fit_names, load_each, load_fitting, load_weights
+from estimators.checkpoints.weights import check_fits, content_hash, fit_names, load_fitting, load_weights
 
 __all__ = [
     "Checkpoint",
@@ -11,7 +11,6 @@ __all__ = [
     "content_hash",
     "discover",
     "fit_names",
-    "load_each",
     "load_fitting",
     "load_weights",
 ]

@@ -18,7 +18,7 @@ from estimators.checkpoints import safetensors_file, safetensors_shards, torch_f
 from estimators.checkpoints.format import Claim, Contents, Format, StepReading
 from estimators.checkpoints.sequence import Checkpoint, CheckpointSequence
 from estimators.checkpoints.step_names import step_from_path
-from estimators.storage import Location, ahead, fetch, fetch_outline, listing, local_copy, location, walk
+from estimators.storage import Location, fetch, fetch_outline, in_order, listing, local_copy, location, walk
 from slt.errors import CheckpointError, DuplicateStep, NoCheckpoints, UnreadableCheckpoint
 
 FORMATS: dict[str, Format] = {
@@ -58,7 +58,7 @@ def discover(directory: str | Location) -> CheckpointSequence:
     notes: list[str] = []
     look = partial(_try_to_look, directory=directory, sizes=sizes)
     claims = list(_claimed(directory, sizes, notes))
-    for seen in map(look, claims) if isinstance(directory, Path) else ahead(look, claims):
+    for seen in in_order(look, claims, directory):
         if isinstance(seen, Checkpoint):
             found.append(seen)
         elif isinstance(seen, CheckpointError):
@@ -173,13 +173,17 @@ def _agree(named: StepReading | None, inside: StepReading | None) -> StepReading
     return named
 
 
+def _order(checkpoint: Checkpoint) -> tuple[int, bool, str]:
+    """By step; copies such as last.ckpt come after what they copy."""
+    return checkpoint.step, bool(_ALIAS.match(checkpoint.path.stem)), str(checkpoint.path)
+
+
 def _one_per_step(found: Sequence[Checkpoint]) -> tuple[list[Checkpoint], list[CheckpointError], list[str]]:
     """Keep one checkpoint per step; last.ckpt beside the same step's own file is a copy, any other is a fault."""
     kept: dict[int, Checkpoint] = {}
     doubles: list[CheckpointError] = []
     aliases = []
-    # Copies such as last.ckpt come after what they copy.
-    for checkpoint in sorted(found, key=lambda each: (each.step, bool(_ALIAS.match(each.path.stem)), str(each.path))):
+    for checkpoint in sorted(found, key=_order):
         first = kept.setdefault(checkpoint.step, checkpoint)
         if first is checkpoint:
             continue

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from estimators.checkpoints.discovery import FORMATS
 from estimators.checkpoints.sequence import Checkpoint
-from estimators.storage import ahead, local_copy
+from estimators.storage import local_copy
 from slt.errors import CheckpointMismatch, NonFiniteWeights
-
-COPIES_AHEAD = 3
-"""Checkpoints of object storage in memory beside the one that is used."""
 
 
 def load_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -44,21 +40,6 @@ def load_fitting(
     weights = fit_names(load_weights(checkpoint), model)
     check_fits(weights, model, checkpoint, problem_name, problem_args)
     return weights
-
-
-def load_each(
-    checkpoints: Sequence[Checkpoint],
-    model: nn.Module,
-    problem_name: str,
-    problem_args: Mapping[str, object] | None = None,
-) -> Iterator[dict[str, Tensor]]:
-    """`load_fitting` of one after the other; from object storage the next ones come while one is used."""
-
-    def load(checkpoint: Checkpoint) -> dict[str, Tensor]:
-        return load_fitting(checkpoint, model, problem_name, problem_args)
-
-    remote = any(not isinstance(checkpoint.path, Path) for checkpoint in checkpoints)
-    return ahead(load, checkpoints, COPIES_AHEAD) if remote else map(load, checkpoints)
 
 
 def fit_names(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -6,12 +6,15 @@ environment, as the driver finds them, and never from a URL, so that a place can
 """
 
 from estimators.storage.copies import (
+    COPIES_AT_ONCE,
     ahead,
     fetch,
     fetch_outline,
+    in_order,
     listing,
     local_copy,
     original_names,
+    read_from,
     remove,
     send,
     walk,
@@ -19,14 +22,17 @@ from estimators.storage.copies import (
 from estimators.storage.location import Location, location
 
 __all__ = [
+    "COPIES_AT_ONCE",
     "Location",
     "ahead",
     "fetch",
     "fetch_outline",
+    "in_order",
     "listing",
     "local_copy",
     "location",
     "original_names",
+    "read_from",
     "remove",
     "send",
     "walk",

@@ -21,6 +21,8 @@ SLOWEST_UPLOAD = 2**18
 """Bytes per second; an upload that is slower has stalled."""
 AT_ONCE = 8
 """Requests at a time where many are made."""
+COPIES_AT_ONCE = 3
+"""Checkpoints of object storage on their way to memory at a time."""
 PIECE = 2**20
 """Bytes at either end of a file in its outline."""
 
@@ -134,6 +136,12 @@ def local_copy(
         yield copy
 
 
+def read_from(place: Location, read: Callable[[Path], Result]) -> Result:
+    """What a reader of local files makes of a place."""
+    with local_copy(place) as file:
+        return read(file)
+
+
 @contextmanager
 def original_names(copies: str | Path, place: UPath) -> Iterator[None]:
     """Let errors of this project name a place where they name the folder of its copies."""
@@ -142,6 +150,13 @@ def original_names(copies: str | Path, place: UPath) -> Iterator[None]:
     except SltError as error:
         error.args = tuple(str(text).replace(str(copies), str(place).rstrip("/")) for text in error.args)
         raise
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], place: Location, count: int = AT_ONCE
+) -> Iterator[Result]:
+    """The function's results in order: what is on object storage comes `ahead`, what is here when it is asked for."""
+    return map(function, items) if isinstance(place, Path) else ahead(function, items, count)
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int = AT_ONCE) -> Iterator[Result]:

@@ -35,7 +35,7 @@ def location(text: str | Location) -> Location:
         held = held or re.search("[@:]", authority)
     if held:
         raise StorageError(
-            f"credentials inside a URL ({protocol}://...) are refused, for URLs are kept and shown; leave them out, and "
+            f"credentials in a URL ({protocol}://...) are refused, for URLs are kept and shown; leave them out, and "
             f"set them in the environment of every node, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if not authority or "::" in text or ".." in rest.split("/"):

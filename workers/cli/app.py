@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +44,22 @@ app = typer.Typer(
 
     Exit codes: 0 all done, 1 finished with failed items, 2 bad input.""",
 )
+
+
+def path(text: str) -> Any:
+    """What a user names: a path, or a URL such as s3://bucket/run."""
+    from estimators.storage import location
+
+    return location(text)
+
+
+def folder_here(text: str) -> Path:
+    """What a user names, if it is on this machine."""
+    place = path(text)
+    if not isinstance(place, Path):
+        raise BadInput(f"{place} is on object storage, but this command writes to a folder of this machine; name one")
+    return place
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable.")]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from workers.cli.app import AsJson, app, print_json
+from workers.cli.app import AsJson, app, path, print_json
 
 
 @app.command(
@@ -17,7 +16,9 @@ from workers.cli.app import AsJson, app, print_json
     `slt stages curves.csv --value llc --gauge llc_attention --gauge test_loss`"""
 )
 def stages(
-    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Columns step, llc and, where there, llc_chain_*.")],
+    table: Annotated[
+        Any, typer.Argument(parser=path, metavar="FILE.csv", help="Columns step, llc and, where there, llc_chain_*.")
+    ],
     value: Annotated[str, typer.Option(help="Column that holds the curve.")] = "llc",
     gauge: Annotated[
         list[str] | None,
@@ -35,10 +36,11 @@ def stages(
     ] = None,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the detector's draws.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Also write the stages here, for `slt compare`.")] = None,
+    out: Annotated[Any, typer.Option(parser=path, help="Also write the stages here, for `slt compare`.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect the stages of a curve in a CSV table."""
+    from estimators.storage import read_from
     from slt.advice import advise
     from slt.gauges import gauges
     from slt.second_opinion import confirmed
@@ -47,7 +49,9 @@ def stages(
     from slt.stages import detect_stages
     from slt.trajectory import Trajectory
 
-    trajectory = Trajectory.from_csv(table, value=value)
+    columns = (value, *(gauge or ()))
+    curves = read_from(table, lambda file: {name: Trajectory.from_csv(file, value=name) for name in columns})
+    trajectory = curves[value]
     probability = DEFAULT if false_boundaries is None else probability_for(false_boundaries)
     found = detect_stages(trajectory, axis=axis, seed=seed, probability=probability)
     document = found.to_dict()
@@ -58,7 +62,7 @@ def stages(
     if advice:
         document["advice"] = [asdict(each) for each in advise(trajectory, found)]
     if gauge:
-        others = {name: Trajectory.from_csv(table, value=name) for name in gauge}
+        others = {name: curves[name] for name in gauge}
         document["gauges"] = gauges(others, known={value: found}, axis=axis, seed=seed).to_dict()
     if out is not None:
         from workers.files import write_json
@@ -74,17 +78,22 @@ def stages(
 
 @app.command(epilog="Example: `slt compare results/grokking/stages.json runs/grokking/events.csv`")
 def compare(
-    stages_file: Annotated[Path, typer.Argument(metavar="STAGES.json", help="Written by slt run or slt stages --out.")],
-    events_file: Annotated[Path, typer.Argument(metavar="EVENTS.csv", help="Columns name, step; low, high, group.")],
+    stages_file: Annotated[
+        Any, typer.Argument(parser=path, metavar="STAGES.json", help="Written by slt run or slt stages --out.")
+    ],
+    events_file: Annotated[
+        Any, typer.Argument(parser=path, metavar="EVENTS.csv", help="Columns name, step; low, high, group.")
+    ],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the jitter test and of the lags' draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Match boundaries and onsets with dated events: lags, and how likely such a match is by chance."""
+    from estimators.storage import read_from
     from slt.comparison import compare as compare_with
     from slt.events import read_events
     from workers.files import read_stages
 
-    comparison = compare_with(read_stages(stages_file), read_events(events_file), seed=seed)
+    comparison = compare_with(read_stages(stages_file), read_from(events_file, read_events), seed=seed)
     if as_json:
         print_json(comparison.to_dict())
     else:
@@ -95,16 +104,17 @@ def compare(
 
 @app.command(epilog="Example: `slt mirage runs/grokking/training.csv --sharp test_accuracy --smooth test_loss`")
 def mirage(
-    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Column step, and the two metrics.")],
+    table: Annotated[Any, typer.Argument(parser=path, metavar="FILE.csv", help="Column step, and the two metrics.")],
     sharp: Annotated[str, typer.Option(help="Column of the thresholded metric, such as accuracy.")],
     smooth: Annotated[str, typer.Option(help="Column of its continuous counterpart, such as the loss.")],
     as_json: AsJson = False,
 ) -> None:
     """Is a sudden change in the model or in the ruler?"""
+    from estimators.storage import read_from
     from slt.mirage import mirage as screen
     from slt.trajectory import Trajectory
 
-    result = screen(Trajectory.from_csv(table, value=sharp), Trajectory.from_csv(table, value=smooth))
+    result = screen(*read_from(table, lambda file: [Trajectory.from_csv(file, value=name) for name in (sharp, smooth)]))
     if as_json:
         print_json(result.to_dict())
     else:

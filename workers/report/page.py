@@ -9,8 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from estimators.storage import Location
 from slt.errors import OutputError
 from slt.trajectory import VerdictKind
+from workers.files import working_folder
 from workers.report import palette, tables
 from workers.report.drawing import Drawing
 from workers.report.folder import JobRecord, read_job
@@ -43,7 +45,7 @@ SIGNS = {
 }
 
 
-def write_report(job_folder: Path) -> Path:
+def write_report(job_folder: Location) -> Location:
     """Write `report.html` and `figures/` from what the job left in its folder; nothing is computed anew.
 
     Returns:
@@ -52,7 +54,19 @@ def write_report(job_folder: Path) -> Path:
     Raises:
         JobError, TrajectoryError, EventsError: the folder is not a job folder, or a file in it is damaged.
         OutputError: the page or a figure cannot be written.
+        StorageError: object storage does not answer, or refuses.
     """
+    with working_folder(job_folder, _is_read) as folder:
+        _write_report(folder)
+    return job_folder / "report.html"
+
+
+def _is_read(name: str) -> bool:
+    """Whether a report is made from the file of this name in a job folder."""
+    return name.startswith("failures/") or ("/" not in name and name.endswith((".yaml", ".csv", ".json")))
+
+
+def _write_report(job_folder: Path) -> None:
     job = read_job(job_folder)
     drawing = prepare(job)
     report = job_folder / "report.html"
@@ -65,7 +79,6 @@ def write_report(job_folder: Path) -> Path:
         raise OutputError(
             f"the report cannot be written to {job_folder}: {error.strerror or error}; make room or permit writing"
         ) from error
-    return report
 
 
 def _page(job: JobRecord, drawing: Drawing | None, static: Path | None) -> str:
