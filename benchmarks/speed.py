@@ -116,7 +116,7 @@ def our_rate(case: Case, clock: Clock) -> Clock:
             burn_in=0,
             batch_size=case.batch_size,
             device="cpu",
-            engine="batched",
+            engine="auto",
         )
         start = clock()
         sample_group(problem, weights, config)

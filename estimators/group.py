@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from estimators.problem import Batch, Problem, problem_tensors
+from estimators.products import wide_products
 from estimators.restriction import aliases, moving_parameters
 from estimators.sampler import SamplerConfig
 from slt.errors import CheckpointMismatch, JobError, NonFiniteWeights, ProblemError
@@ -241,7 +242,7 @@ def _evaluate(group: Group, *, own_outputs: bool) -> Group:
     """
     size = min(group.batch_size or EVALUATION_BATCH, EVALUATION_BATCH)
     while size > 0:
-        with suppress(torch.OutOfMemoryError):
+        with suppress(torch.OutOfMemoryError), wide_products(group.scored.model, group.centers):
             return _evaluate_in_batches(group, size, own_outputs=own_outputs)
         size //= 2
     raise JobError("the memory of the device does not hold the evaluation of one example; use another device")

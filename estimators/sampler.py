@@ -24,7 +24,7 @@ _CHOICES = {
     "kernel": tuple(KERNELS),
     "reference": ("labels", "self"),
     "dtype": ("float32", "float64", "bfloat16"),
-    "engine": ("auto", "batched", "sequential"),
+    "engine": ("auto", "batched", "looped", "sequential"),
 }
 
 
@@ -46,7 +46,8 @@ class SamplerConfig:
         dtype: precision of weights, data and losses; "bfloat16" is float32 with the model under torch's autocast,
             whose losses resolve no difference below about 1/250 of their size.
         device: "auto" (a GPU if there is one), or a torch device such as "cpu", "cuda:1".
-        engine: "auto", "batched" (checkpoints x chains at once) or "sequential" (one chain at a time).
+        engine: "auto", "batched" (checkpoints x chains at once), "looped" (the same, chain after chain within each
+            step) or "sequential" (one chain to its end, then the next).
         steps_between_draws: sampler steps per draw.
 
     Raises:
@@ -132,7 +133,7 @@ class Traces:
         acceptance_KC: (K, C) mean probability over draws after burn-in of accepting a proposal; None for kernels
             that accept all.
         seconds: wall time of the group.
-        engine: "batched" or "sequential".
+        engine: "batched", "looped" or "sequential".
     """
 
     excess_loss_KCD: Floats

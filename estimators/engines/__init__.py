@@ -1,11 +1,11 @@
-"""How chains are run: many checkpoints x chains at once, or one chain at a time."""
+"""How chains are run: many checkpoints x chains at once, step by step in a loop, or one chain after the other."""
 
 from __future__ import annotations
 
 import torch
 
 from estimators.engines import batched
-from estimators.engines.memory import BATCHED_LIMIT, chain_bytes
+from estimators.engines.memory import BATCHED_LIMIT, LOOPED_FROM, chain_bytes, weights_bytes
 from estimators.group import Group
 from estimators.kernels import KERNELS
 from estimators.progress import Progress
@@ -14,33 +14,31 @@ from slt.errors import JobError, ProblemError
 
 
 def choose(group: Group, config: SamplerConfig) -> str:
-    """The engine to use.
+    """The engine to use, from a dry run of one chain that counts what it holds; no clock is looked at.
 
-    "auto" is batched if one checkpoint's chains need at most `BATCHED_LIMIT` bytes and every operation of
-    the model has a batching rule in torch, else sequential.
+    "auto" is "looped" on a processor where one chain's operations fill its cache (`LOOPED_FROM`), and anywhere for a
+    model that torch cannot batch; else "batched". It is "sequential" where one checkpoint's chains need more than
+    `BATCHED_LIMIT` bytes so.
 
     Raises:
         ProblemError: "batched" was asked for, and torch cannot batch the model.
     """
-    if config.engine == "sequential":
-        return "sequential"
-    if config.engine == "auto" and not _fits(group, config.chains):
-        return "sequential"
-    obstacle = batched.obstacle(group, config)
-    if obstacle is None:
-        return "batched"
-    if config.engine == "auto":
-        return "sequential"
-    raise ProblemError(
-        f"problem '{group.scored.problem.name}' cannot run on the batched engine: {obstacle}. Use engine 'sequential'"
-    )
-
-
-def _fits(group: Group, chains: int) -> bool:
+    if config.engine in ("looped", "sequential"):
+        return config.engine
+    if config.engine == "batched":
+        if (why := batched.obstacle(group, config)) is None:
+            return "batched"
+        name = group.scored.problem.name
+        raise ProblemError(f"problem '{name}' cannot run on the batched engine: {why}. Use engine 'looped'")
     try:
-        return chains * chain_bytes(group) <= BATCHED_LIMIT
+        one = chain_bytes(group)
     except torch.OutOfMemoryError:
-        return False
+        return "sequential"
+    weights = weights_bytes(group)
+    large = group.centers.device.type == "cpu" and one - weights >= LOOPED_FROM
+    if not large and config.chains * one <= BATCHED_LIMIT and batched.obstacle(group, config) is None:
+        return "batched"
+    return "looped" if one + config.chains * weights <= BATCHED_LIMIT else "sequential"
 
 
 def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
@@ -48,14 +46,15 @@ def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
 
     Raises:
         ProblemError: as `choose`.
-        JobError: the device's memory holds not even one chain, or with "batched" one checkpoint's chains.
+        JobError: the device's memory holds not even one chain, or, with an engine asked for, one checkpoint's chains.
     """
     kernel = KERNELS[config.kernel](config.step_size, config.n_beta, config.localization)
-    if choose(group, config) == "batched":
+    engine = choose(group, config)
+    if engine in batched.EVALUATIONS:
         try:
-            return batched.sample(group, config, kernel, progress)
+            return batched.sample(group, config, kernel, progress, engine)
         except torch.OutOfMemoryError:
-            if config.engine == "batched":
+            if config.engine == engine:
                 raise _no_room(f"the {config.chains} chains of a checkpoint", "use sampler.engine auto") from None
         if group.centers.is_cuda:
             torch.cuda.empty_cache()

@@ -1,5 +1,7 @@
 """Many checkpoints x chains at once: stacked parameters, one forward and one backward per step.
 
+Or, as engine "looped", a forward and a backward for each chain: see looped.py.
+
 Legend of shapes: K checkpoints, C chains, B examples of a batch, P moving parameters, T draws with burn-in.
 """
 
@@ -9,13 +11,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from estimators.engines.batches import Batches
+from estimators.engines import looped
+from estimators.engines.batches import Batches, PairedBatch
 from estimators.engines.memory import checkpoints_at_once
 from estimators.engines.tally import Record, Tally, traces
 from estimators.group import Group
@@ -24,18 +28,19 @@ from estimators.progress import Progress
 from estimators.sampler import SamplerConfig, Traces
 from estimators.seeds import NoiseStream
 
+Evaluate = Callable[[Tensor, PairedBatch], tuple[Tensor, Tensor]]
 LossOf = Callable[[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 
 
-def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progress) -> Traces:
-    """Sample every chain of the group, as many checkpoints at once as fit in memory.
+def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progress, engine: str = "batched") -> Traces:
+    """Sample every chain of the group, as many checkpoints at once as fit in memory; "batched" or "looped".
 
     Raises:
         torch.OutOfMemoryError: not even the chains of one checkpoint fit.
     """
     start = time.perf_counter()
     count, draws = len(group.centers), config.burn_in + config.draws
-    size = checkpoints_at_once(group, config.chains)
+    size = checkpoints_at_once(group, config.chains, stacked=engine == "batched")
     records: list[Record] = []
     first = 0
     while first < count:
@@ -45,8 +50,7 @@ def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progre
             progress(chunk.start * draws + (chunk.stop - chunk.start) * done, count * draws, "draws")
 
         try:
-            with plain_operations():
-                records.append(_sample_chunk(group, config, kernel, chunk, report))
+            records.append(_sample_chunk(group, config, kernel, chunk, EVALUATIONS[engine](group, chunk), report))
             first = chunk.stop
         except torch.OutOfMemoryError:
             if size == 1:
@@ -54,7 +58,7 @@ def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progre
             size = min(size, count) // 2
         if group.centers.is_cuda and first < chunk.stop:  # after the error is gone, and what it held with it
             torch.cuda.empty_cache()
-    return traces(group, config, records, start, "batched")
+    return traces(group, config, records, start, engine)
 
 
 def batched_losses(group: Group, chunk: slice) -> LossOf:
@@ -98,6 +102,26 @@ def obstacle(group: Group, config: SamplerConfig) -> str | None:
     return None
 
 
+def _stacked(group: Group, chunk: slice) -> Evaluate:
+    losses_of = batched_losses(group, chunk)
+
+    def evaluate(position: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        with plain_operations():
+            losses = losses_of(position, batch.data, batch.references)
+            mean = torch.full_like(losses, 1.0 / losses.shape[-1])
+            (gradient,) = torch.autograd.grad(losses, position, mean)
+        return losses.detach(), gradient
+
+    return evaluate
+
+
+EVALUATIONS: dict[str, Callable[[Group, slice], Evaluate]] = {
+    "batched": _stacked,
+    "looped": lambda group, chunk: partial(looped.evaluate, group, chunk),
+}
+"""engine -> of a chunk of checkpoints, (position (K, C, P), batch) -> losses (K, C, B), gradients of their means."""
+
+
 @contextmanager
 def plain_operations() -> Iterator[None]:
     """Without the fused attention and transformer kernels, which have no batching rule."""
@@ -111,23 +135,20 @@ def plain_operations() -> Iterator[None]:
 
 
 def _sample_chunk(
-    group: Group, config: SamplerConfig, kernel: Kernel, chunk: slice, report: Callable[[int], None]
+    group: Group, config: SamplerConfig, kernel: Kernel, chunk: slice, evaluate: Evaluate, report: Callable[[int], None]
 ) -> Record:
     """What the chains (K, C) of one chunk met; nothing in the loop waits for the device."""
     centers = group.centers[chunk].unsqueeze(1)
     count, chains, parameter_count = len(centers), config.chains, centers.shape[-1]
-    losses_of = batched_losses(group, chunk)
     batches = Batches(group, config.seed, chunk, range(chains))
     noise = NoiseStream(config.seed, range(chains), parameter_count + kernel.extra_noise, centers.dtype, centers.device)
     state = kernel.init(centers.repeat(1, chains, 1).requires_grad_(), centers)
-    mean = centers.new_full((count, chains, batches.size), 1.0 / batches.size)
     tally = Tally(config, centers, (count, chains))
     for index in range(config.burn_in + config.draws):
         for _ in range(config.steps_between_draws):
             batch = batches.next()
-            losses = losses_of(state.position, batch.data, batch.references)
-            (gradient,) = torch.autograd.grad(losses, state.position, mean)
-            excess_loss = torch.mean(losses.detach() - batch.center_losses, dim=-1)
+            losses, gradient = evaluate(state.position, batch)
+            excess_loss = torch.mean(losses - batch.center_losses, dim=-1)
             state, draw = kernel.update(state, excess_loss, gradient, noise.next())
         tally.add(index, draw)
         report(index + 1)

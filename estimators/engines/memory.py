@@ -14,10 +14,13 @@ from estimators.group import Group
 from slt.errors import ProblemError
 
 BATCHED_LIMIT = 4 * 2**30
-"""Bytes that one checkpoint's chains may need for the batched engine to be chosen, on any device."""
+"""Bytes that one checkpoint's chains may need to be sampled together, on any device."""
 
 CPU_BUDGET = 40 * 2**20
 """Larger chunks are slower: they fall out of the cache, and the C library maps blocks over 32 MiB anew each time."""
+
+LOOPED_FROM = 2**20
+"""Bytes of one chain's activations from which a processor is faster chain after chain: about its second-level cache."""
 
 VECTORS = 6
 """Of a chain's weights, gradient, noise and what an update makes of them, as many as are held at the same time."""
@@ -52,10 +55,11 @@ def chain_bytes(group: Group) -> int:
             f"the loss of problem '{group.scored.problem.name}' has no gradient in the parameters that move; "
             "compute it from the model that it is given, without detach or no_grad"
         )
-    return saved + _weights_bytes(group)
+    return saved + weights_bytes(group)
 
 
-def _weights_bytes(group: Group) -> int:
+def weights_bytes(group: Group) -> int:
+    """What one chain holds besides activations."""
     return VECTORS * group.centers.shape[1] * group.centers.element_size()
 
 
@@ -68,7 +72,8 @@ def checkpoints_at_once(group: Group, chains: int, *, stacked: bool = True) -> i
     if group.centers.is_cuda:
         total = torch.cuda.get_device_properties(group.centers.device).total_memory
         budget = int(GPU_SHARE * _allowed * total)
-    return max(1, min(len(group.centers), budget // (chains * (chain_bytes(group) if stacked else _weights_bytes(group)))))
+    one = chain_bytes(group) if stacked else weights_bytes(group)
+    return max(1, min(len(group.centers), budget // (chains * one)))
 
 
 def card_bytes(chain: int, chains: int, checkpoints: int) -> int:

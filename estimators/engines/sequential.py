@@ -21,6 +21,7 @@ from estimators.engines.batches import Batches
 from estimators.engines.tally import Record, Tally, traces
 from estimators.group import Group
 from estimators.kernels import Draw, Kernel
+from estimators.products import wide_products
 from estimators.progress import Progress
 from estimators.sampler import SamplerConfig, Traces
 from estimators.seeds import NOISE, NoiseStream, chain_generator
@@ -45,7 +46,8 @@ def sample(group: Group, config: SamplerConfig, kernel: Kernel, progress: Progre
             def report(done: int, before: int = len(records) * draws) -> None:
                 progress(before + done, count * config.chains * draws, "draws")
 
-            records.append(_sample_chain(group, config, kernel, k, chain, report))
+            with wide_products(group.scored.model, group.centers):
+                records.append(_sample_chain(group, config, kernel, k, chain, report))
     return traces(group, config, records, start, "sequential")
 
 

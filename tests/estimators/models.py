@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from estimators import Problem, SamplerConfig
 
-ENGINES = ("batched", "sequential")
+ENGINES = ("batched", "looped", "sequential")
 CLASSES = 7
 
 

@@ -16,7 +16,7 @@ from slt.closed_form import reduced_rank, reduced_rank_local
 from slt.errors import JobError
 from slt.trajectory import VerdictKind
 
-ENGINES = ("batched", "sequential")
+ENGINES = ("batched", "looped", "sequential")
 CURVATURES = (0.05, 0.3, 4.0)
 
 
@@ -43,17 +43,18 @@ def config(kernel: str, **changes: object) -> SamplerConfig:
 
 
 @pytest.mark.parametrize("kernel", ["mala", "sgnht"])
-def test_kernels_of_our_own_walk_the_same_chains_in_both_engines(kernel: str) -> None:
-    batched, sequential = (
+def test_kernels_of_our_own_walk_the_same_chains_in_all_engines(kernel: str) -> None:
+    batched, *others = (
         sample_group(bowl(), [Bowl().state_dict()] * 2, config(kernel, engine=engine)) for engine in ENGINES
     )
-    # float64 rounding over 40 steps of a stable chain
-    np.testing.assert_allclose(batched.excess_loss_KCD, sequential.excess_loss_KCD, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(batched.distance_KC, sequential.distance_KC, rtol=0, atol=1e-12)
     assert (batched.acceptance_KC is None) == (kernel not in FULL_BATCH)
-    if kernel == "mala":
-        np.testing.assert_allclose(batched.acceptance_KC, sequential.acceptance_KC, rtol=0, atol=1e-12)
-        assert batched.acceptance_KC.shape == (2, 3)
+    for other in others:
+        # float64 rounding over 40 steps of a stable chain
+        np.testing.assert_allclose(batched.excess_loss_KCD, other.excess_loss_KCD, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(batched.distance_KC, other.distance_KC, rtol=0, atol=1e-12)
+        if kernel == "mala":
+            np.testing.assert_allclose(batched.acceptance_KC, other.acceptance_KC, rtol=0, atol=1e-12)
+            assert batched.acceptance_KC.shape == (2, 3)
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))

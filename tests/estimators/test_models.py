@@ -94,7 +94,7 @@ def test_outputs_that_are_no_tensor_are_refused_with_the_line_to_write() -> None
 
 @pytest.mark.slow  # transformers takes seconds to import
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_a_language_model_of_transformers_follows_the_same_path_in_both_engines(attention: str) -> None:
+def test_a_language_model_of_transformers_follows_the_same_path_in_all_engines(attention: str) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     with torch.random.fork_rng():
@@ -108,11 +108,12 @@ def test_a_language_model_of_transformers_follows_the_same_path_in_both_engines(
         return cross_entropy(logits.transpose(1, 2), batch[0][:, 1:], reduction="none").mean(dim=1)
 
     problem = Problem(model=model, data=(ids,), loss=next_token_loss)
-    batched, sequential = (sample_group(problem, [model.state_dict()], config(engine)) for engine in ENGINES)
+    batched, *others = (sample_group(problem, [model.state_dict()], config(engine)) for engine in ENGINES)
     assert batched.engine == "batched"
     assert np.abs(batched.excess_loss_KCD[..., -1]).min() > 1e-3
-    # noise of 1e-6 over 8 steps on some 2,000 parameters, times gradients of order 1
-    np.testing.assert_allclose(batched.excess_loss_KCD, sequential.excess_loss_KCD, rtol=0, atol=3e-4)
+    for other in others:
+        # noise of 1e-6 over 8 steps on some 2,000 parameters, times gradients of order 1
+        np.testing.assert_allclose(batched.excess_loss_KCD, other.excess_loss_KCD, rtol=0, atol=3e-4)
     # the unembedding is the embedding: it is counted once
     group = prepare(problem, [model.state_dict()], config())
     assert group.centers.shape[1] == sum(parameter.numel() for parameter in model.parameters())
