@@ -9,9 +9,9 @@ import numpy as np
 from estimators import engines
 from estimators.checkpoints import CheckpointSequence, load_fitting
 from estimators.group import Weights, prepare
-from estimators.problem import Problem
+from estimators.problem import Problem, n_samples
 from estimators.progress import Progress, silent
-from estimators.sampler import SamplerConfig, Traces
+from estimators.sampler import Floats, SamplerConfig, Traces
 from slt.errors import NoCheckpoints
 from slt.learning_coefficient import estimates_from_traces
 from slt.trajectory import Trajectory
@@ -87,5 +87,13 @@ def estimate_llc(
         config.n_beta,
         burn_in=config.burn_in,
         reference=config.reference,
+        n_samples=n_samples(problem),
+        distance_KC=np.concatenate([part.distance_KC for part in parts]),
+        acceptance_KC=_stacked([part.acceptance_KC for part in parts]),
     )
     return Trajectory.from_estimates(estimates, unit)
+
+
+def _stacked(parts: Sequence[Floats | None]) -> Floats | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None

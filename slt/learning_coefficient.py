@@ -6,13 +6,15 @@ Legend of shapes: K checkpoints, C chains, D draws, B burn-in draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from slt.diagnostics import diagnose, standard_error, with_saturation
 from slt.errors import JobError
+from slt.intervals import student_factor
 from slt.trajectory import Estimate, Floats, Verdict, VerdictKind
 
 OVERFLOW = 1e150
@@ -60,12 +62,7 @@ def interval(estimate: Estimate, level: float = 0.9) -> tuple[float, float]:
     Raises:
         JobError: a level that is not strictly between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise JobError(f"the level of an interval is {level}; it must be between 0 and 1, such as 0.9")
-    from scipy.stats import norm, t
-
-    chains, upper = len(estimate.llc_chains), 0.5 * (1 + level)
-    half = estimate.llc_std_error * float(t.ppf(upper, chains - 1) if chains > 1 else norm.ppf(upper))
+    half = estimate.llc_std_error * student_factor(len(estimate.llc_chains), level)
     return estimate.llc - half, estimate.llc + half
 
 
@@ -77,6 +74,9 @@ def estimates_from_traces(
     *,
     burn_in: int,
     reference: str = "labels",
+    n_samples: int | None = None,
+    distance_KC: ArrayLike | None = None,
+    acceptance_KC: ArrayLike | None = None,
 ) -> list[Estimate]:
     """The estimate at each checkpoint, with its standard error and verdict; nothing is clipped or dropped.
 
@@ -91,6 +91,9 @@ def estimates_from_traces(
         burn_in: B, draws left out of the mean.
         reference: "labels" if `loss_K` is the loss that was sampled; "self" if that was the distance from the
             checkpoint's own outputs, which has no common level that chains could be saturated at.
+        n_samples: size of the data set, for WBIC.
+        distance_KC: (K, C) root mean square distance of each chain's draws from w*.
+        acceptance_KC: (K, C) of each chain's proposals, for kernels that refuse some.
 
     Raises:
         JobError: no draw is left after the burn-in, or the shapes do not fit together.
@@ -104,11 +107,24 @@ def estimates_from_traces(
     with np.errstate(over="ignore", invalid="ignore"):
         survived = (np.abs(max(n_beta, 1.0) * excess) < OVERFLOW).all(axis=2, keepdims=True)
     kept = np.where(survived, excess[:, :, burn_in:], np.nan)
-    estimates = [_estimate(float(step), kept[k], float(loss[k]), n_beta) for k, step in enumerate(steps)]
+    distance = _over_chains(distance_KC, len(steps), lambda each: np.sqrt((each**2).mean(axis=1)))
+    acceptance = _over_chains(acceptance_KC, len(steps), lambda each: each.mean(axis=1))
+    estimates = [
+        replace(
+            _estimate(float(step), kept[k], float(loss[k]), n_beta, n_samples),
+            distance=float(distance[k]),
+            acceptance=float(acceptance[k]),
+        )
+        for k, step in enumerate(steps)
+    ]
     return with_saturation(estimates, n_beta) if reference == "labels" else estimates
 
 
-def _estimate(step: float, excess_loss_CD: Floats, loss: float, n_beta: float) -> Estimate:
+def _over_chains(values_KC: ArrayLike | None, count: int, mean: Callable[[Floats], Floats]) -> Floats:
+    return np.full(count, np.nan) if values_KC is None else mean(np.asarray(values_KC, dtype=float))
+
+
+def _estimate(step: float, excess_loss_CD: Floats, loss: float, n_beta: float, n_samples: int | None) -> Estimate:
     rhat, ess, verdict = diagnose(excess_loss_CD, n_beta)
     if verdict.kind is VerdictKind.DIVERGED and not np.isfinite(loss):
         sentence = (
@@ -126,4 +142,7 @@ def _estimate(step: float, excess_loss_CD: Floats, loss: float, n_beta: float) -
         ess=ess,
         verdict=verdict,
         excess_loss=excess_loss_CD,
+        wbic=math.nan if n_samples is None else wbic(n_samples, loss, float(llc_chains.mean())),
+        heat_capacity=heat_capacity(excess_loss_CD, n_beta),
+        share_below=float((excess_loss_CD < 0).mean()) if np.isfinite(excess_loss_CD).all() else math.nan,
     )

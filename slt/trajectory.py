@@ -6,19 +6,27 @@ Legend of shapes: T checkpoints, C chains, D draws.
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slt.errors import TrajectoryError
+from slt.intervals import student_factor
 from slt.table import numbers, read_table
 
 Floats = NDArray[np.float64]
+
+STATISTICS = ("loss", "rhat", "ess", "wbic", "heat_capacity", "share_below", "distance", "acceptance")
+"""Columns of one number per checkpoint besides the LLC and its error, named alike in `Estimate` and `Trajectory`."""
+ALWAYS = ("loss", "rhat", "ess")
+"""Those that a trajectory of estimates has even where all are NaN."""
 
 
 class VerdictKind(StrEnum):
@@ -57,6 +65,11 @@ class Estimate:
         ess: effective number of draws, summed over chains.
         verdict: the judgement of the diagnostics.
         excess_loss: (C, D) paired differences L_B(w) - L_B(w*) of every draw, burn-in excluded.
+        wbic: `n L_n(w*) + llc log n`, nats; NaN if n was not told.
+        heat_capacity: `n_beta^2` times the variance of the loss over all draws.
+        share_below: of the draws, those with a loss below the checkpoint's on the same batch.
+        distance: root mean square of |w - w*| over draws and chains.
+        acceptance: mean over chains of the probability with which proposals were accepted; NaN if none is refused.
     """
 
     step: float
@@ -68,6 +81,11 @@ class Estimate:
     ess: float
     verdict: Verdict
     excess_loss: Floats | None = None
+    wbic: float = math.nan
+    heat_capacity: float = math.nan
+    share_below: float = math.nan
+    distance: float = math.nan
+    acceptance: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +100,7 @@ class Trajectory:
         loss: (T,) L_n(w*) in nats per sample, or None.
         verdicts: T verdicts, or None.
         rhat, ess: (T,) convergence statistics, or None.
+        wbic, heat_capacity, share_below, distance, acceptance: (T,) as in `Estimate`, or None.
         step_unit: "step", "epoch", "token" or "example".
     """
 
@@ -94,11 +113,16 @@ class Trajectory:
     rhat: Floats | None = None
     ess: Floats | None = None
     step_unit: str = "step"
+    wbic: Floats | None = None
+    heat_capacity: Floats | None = None
+    share_below: Floats | None = None
+    distance: Floats | None = None
+    acceptance: Floats | None = None
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
         length = len(self.steps)
-        for name in ("llc", "llc_std_error", "llc_chains", "loss", "verdicts", "rhat", "ess"):
+        for name in ("llc", "llc_std_error", "llc_chains", "verdicts", *STATISTICS):
             column = getattr(self, name)
             if column is not None and len(column) != length:
                 raise TrajectoryError(f"'{name}' has {len(column)} rows but there are {length} steps")
@@ -114,17 +138,25 @@ class Trajectory:
         def column(name: str) -> Floats:
             return np.array([getattr(estimate, name) for estimate in ordered], dtype=float)
 
+        known = {name: column(name) for name in STATISTICS}
+        measured = {name: values for name, values in known.items() if name in ALWAYS or np.isfinite(values).any()}
         return cls(
             steps=column("step"),
             llc=column("llc"),
             llc_std_error=column("llc_std_error"),
             llc_chains=np.stack([estimate.llc_chains for estimate in ordered]) if ordered else None,
-            loss=column("loss"),
             verdicts=tuple(estimate.verdict for estimate in ordered),
-            rhat=column("rhat"),
-            ess=column("ess"),
             step_unit=step_unit,
+            **measured,
         )
+
+    def interval(self, level: float = 0.9) -> tuple[Floats, Floats] | None:
+        """(low, high), each (T,): a confidence interval for each LLC, as `slt.learning_coefficient.interval` has it."""
+        if self.llc_std_error is None:
+            return None
+        chains = 1 if self.llc_chains is None else self.llc_chains.shape[1]
+        half = self.llc_std_error * student_factor(chains, level)
+        return self.llc - half, self.llc + half
 
     def finite(self) -> Trajectory:
         """Only the checkpoints that have a finite LLC (and finite chains, where there are chains)."""
@@ -140,32 +172,35 @@ class Trajectory:
         def rows(column: Floats | None) -> Floats | None:
             return None if column is None else column[index]
 
+        statistics: dict[str, Any] = {name: rows(getattr(self, name)) for name in STATISTICS}
         return replace(
             self,
             steps=self.steps[index],
             llc=self.llc[index],
             llc_std_error=rows(self.llc_std_error),
             llc_chains=rows(self.llc_chains),
-            loss=rows(self.loss),
             verdicts=None if self.verdicts is None else tuple(self.verdicts[i] for i in index),
-            rhat=rows(self.rhat),
-            ess=rows(self.ess),
+            **statistics,
         )
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write `step, llc, llc_std_error, llc_chain_0.., loss, rhat, ess, verdict, statistic, sentence`.
+        """Write `step, llc, llc_std_error, llc_low, llc_high, llc_chain_0..`, `STATISTICS` and the verdicts.
 
-        Numbers are written with 17 significant digits, so that reading gives back the same bits.
+        `llc_low` and `llc_high` are the 90 % interval. Numbers are written with 17 significant digits, so that reading
+        gives back the same bits. What is not known has no column.
         """
         header = ["step", "llc"]
         columns: list[Sequence[str]] = [_text(self.steps), _text(self.llc)]
         if self.llc_std_error is not None:
             header.append("llc_std_error")
             columns.append(_text(self.llc_std_error))
+        if (limits := self.interval()) is not None:
+            header += ["llc_low", "llc_high"]
+            columns += [_text(limit) for limit in limits]
         if self.llc_chains is not None:
             header += [f"llc_chain_{chain}" for chain in range(self.llc_chains.shape[1])]
             columns += [_text(chain) for chain in self.llc_chains.T]
-        for name in ("loss", "rhat", "ess"):
+        for name in STATISTICS:
             values = getattr(self, name)
             if values is not None:
                 header.append(name)
@@ -220,11 +255,9 @@ class Trajectory:
             llc=numbers(table[value], value, path),
             llc_std_error=optional(f"{value}_std_error"),
             llc_chains=np.stack(chains, axis=1) if chains else None,
-            loss=optional("loss"),
             verdicts=verdicts,
-            rhat=optional("rhat"),
-            ess=optional("ess"),
             step_unit=step_unit,
+            **{name: optional(name) for name in STATISTICS},
         )
 
 
