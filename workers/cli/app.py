@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -46,7 +46,15 @@ app = typer.Typer(
 )
 
 
-def path(text: str) -> Any:
+if TYPE_CHECKING:
+    from estimators.storage import Location
+
+    Place = Location
+else:  # typer knows no unions, and shows this name
+    Place = type("Path", (), {})
+
+
+def path(text: str) -> Place:
     """What a user names: a path, or a URL such as s3://bucket/run."""
     from estimators.storage import location
 

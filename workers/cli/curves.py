@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from workers.cli.app import AsJson, app, path, print_json
+from workers.cli.app import AsJson, Place, app, path, print_json
 
 
 @app.command(
@@ -17,7 +17,7 @@ from workers.cli.app import AsJson, app, path, print_json
 )
 def stages(
     table: Annotated[
-        Any, typer.Argument(parser=path, metavar="FILE.csv", help="Columns step, llc and, where there, llc_chain_*.")
+        Place, typer.Argument(parser=path, metavar="FILE.csv", help="Columns step, llc and, where there, llc_chain_*.")
     ],
     value: Annotated[str, typer.Option(help="Column that holds the curve.")] = "llc",
     gauge: Annotated[
@@ -36,7 +36,9 @@ def stages(
     ] = None,
     axis: Annotated[str, typer.Option(help="Axis of time: log or linear.")] = "log",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the detector's draws.")] = 0,
-    out: Annotated[Any, typer.Option(parser=path, help="Also write the stages here, for `slt compare`.")] = None,
+    out: Annotated[
+        Place | None, typer.Option(parser=path, help="Also write the stages here, for `slt compare`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect the stages of a curve in a CSV table."""
@@ -79,10 +81,10 @@ def stages(
 @app.command(epilog="Example: `slt compare results/grokking/stages.json runs/grokking/events.csv`")
 def compare(
     stages_file: Annotated[
-        Any, typer.Argument(parser=path, metavar="STAGES.json", help="Written by slt run or slt stages --out.")
+        Place, typer.Argument(parser=path, metavar="STAGES.json", help="Written by slt run or slt stages --out.")
     ],
     events_file: Annotated[
-        Any, typer.Argument(parser=path, metavar="EVENTS.csv", help="Columns name, step; low, high, group.")
+        Place, typer.Argument(parser=path, metavar="EVENTS.csv", help="Columns name, step; low, high, group.")
     ],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the jitter test and of the lags' draws.")] = 0,
     as_json: AsJson = False,
@@ -104,7 +106,7 @@ def compare(
 
 @app.command(epilog="Example: `slt mirage runs/grokking/training.csv --sharp test_accuracy --smooth test_loss`")
 def mirage(
-    table: Annotated[Any, typer.Argument(parser=path, metavar="FILE.csv", help="Column step, and the two metrics.")],
+    table: Annotated[Place, typer.Argument(parser=path, metavar="FILE.csv", help="Column step, and the two metrics.")],
     sharp: Annotated[str, typer.Option(help="Column of the thresholded metric, such as accuracy.")],
     smooth: Annotated[str, typer.Option(help="Column of its continuous counterpart, such as the loss.")],
     as_json: AsJson = False,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from workers.cli.app import FAILED_ITEMS, INTERRUPTED, AsJson, Set, app, folder_here, path, print_json, say
+from workers.cli.app import FAILED_ITEMS, INTERRUPTED, AsJson, Place, Set, app, folder_here, path, print_json, say
 
 
 @app.command(epilog="Example: `slt train linear_network --out runs/linear --seed 1 --set width=8`")
@@ -37,7 +37,8 @@ def train(
 
 @app.command(epilog="Example: `slt inspect runs/grokking`")
 def inspect(
-    directory: Annotated[Any, typer.Argument(parser=path, help="A directory of checkpoints.")], as_json: AsJson = False
+    directory: Annotated[Place, typer.Argument(parser=path, help="A directory of checkpoints.")],
+    as_json: AsJson = False,
 ) -> None:
     """List the checkpoints that `slt run` would use, with their steps, and what is wrong with them."""
     from estimators.checkpoints import discover
@@ -62,9 +63,9 @@ def inspect(
     to the current directory."""
 )
 def run(
-    job_file: Annotated[Any, typer.Argument(parser=path, metavar="JOB.yaml", help="The job file.")],
+    job_file: Annotated[Place, typer.Argument(parser=path, metavar="JOB.yaml", help="The job file.")],
     settings: Set = None,
-    out: Annotated[Any, typer.Option(parser=path, help="Job folder, in place of the job file's own.")] = None,
+    out: Annotated[Place | None, typer.Option(parser=path, help="Job folder, in place of the job file's own.")] = None,
     serial: Annotated[bool, typer.Option("--serial", help="Compute in this process, without Ray.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Units at once; by default all cores.")] = None,
     address: Annotated[
@@ -104,9 +105,9 @@ def run(
     automatic settings does the same by itself, and reuses what is here."""
 )
 def calibrate(
-    job_file: Annotated[Any, typer.Argument(parser=path, metavar="JOB.yaml", help="The job file.")],
+    job_file: Annotated[Place, typer.Argument(parser=path, metavar="JOB.yaml", help="The job file.")],
     settings: Set = None,
-    out: Annotated[Any, typer.Option(parser=path, help="Job folder, in place of the job file's own.")] = None,
+    out: Annotated[Place | None, typer.Option(parser=path, help="Job folder, in place of the job file's own.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose one set of sampler settings for all checkpoints, and say why, from short runs at a handful of them."""
@@ -130,7 +131,7 @@ def calibrate(
 
 @app.command(epilog="Example: `slt report results/grokking`")
 def report(
-    job_folder: Annotated[Any, typer.Argument(parser=path, metavar="JOBDIR", help="A folder made by slt run.")],
+    job_folder: Annotated[Place, typer.Argument(parser=path, metavar="JOBDIR", help="A folder made by slt run.")],
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a job folder again, with its figures."""
