@@ -135,7 +135,18 @@ def prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig)
             moves is complex.
         CheckpointMismatch: a parameter is missing or has another shape.
         NonFiniteWeights: a NaN or an infinity among the weights.
+        JobError: the device's memory does not hold them, or the data.
     """
+    try:
+        return _prepare(problem, weights, config)
+    except torch.OutOfMemoryError:
+        raise JobError(
+            f"the memory of the device does not hold the data of problem '{problem.name}' and the weights of "
+            f"{len(weights)} checkpoint{'s' if len(weights) > 1 else ''}; use fewer examples, or another device"
+        ) from None
+
+
+def _prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig) -> Group:
     if config.reference == "self" and problem.divergence is None:
         raise ProblemError(
             f"reference 'self' needs a divergence, which problem '{problem.name}' lacks; add divergence="

@@ -104,15 +104,16 @@ class SamplerConfig:
         """The device that "auto" means here.
 
         Raises:
-            JobError: torch does not know the device, or this machine lacks it.
+            JobError: torch does not know the device, this machine lacks it, or it has no float64 or random numbers.
         """
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             device = torch.device(name)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
+            torch.empty(0, device=device, dtype=torch.float64)  # of sums over examples and over chains
+            torch.Generator(device)
+        except (RuntimeError, AssertionError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise JobError(f"sampler.device is '{self.device}', which cannot be used here: {reason}") from None
         return device

@@ -15,7 +15,7 @@ CHUNK = 512
 
 def loss(problem: Problem, model: nn.Module) -> Mapping[str, float]:
     """`loss`: L_n(w), nats per example."""
-    terms = [problem.loss(model, batch).double() for batch in _chunks(problem)]
+    terms = [problem.loss(model, batch).double() for batch in _chunks(problem, model)]
     return {"loss": float(torch.cat(terms).mean())}
 
 
@@ -24,7 +24,7 @@ def gradient_norm(problem: Problem, model: nn.Module) -> Mapping[str, float]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
     n = 0
-    for batch in _chunks(problem):
+    for batch in _chunks(problem, model):
         with torch.enable_grad():
             total_loss = problem.loss(model, batch).sum()
         gradients = torch.autograd.grad(total_loss, parameters, materialize_grads=True)
@@ -34,7 +34,9 @@ def gradient_norm(problem: Problem, model: nn.Module) -> Mapping[str, float]:
     return {"gradient_norm": float(torch.stack([total.square().sum() for total in totals]).sum().sqrt()) / n}
 
 
-def _chunks(problem: Problem) -> Iterator[Batch]:
+def _chunks(problem: Problem, model: nn.Module) -> Iterator[Batch]:
+    """On the model's device, wherever the data are."""
     tensors: tuple[Tensor, ...] = problem_tensors(problem)
+    device = next(model.parameters()).device
     for start in range(0, len(tensors[0]), CHUNK):
-        yield tuple(tensor[start : start + CHUNK] for tensor in tensors)
+        yield tuple(tensor[start : start + CHUNK].to(device) for tensor in tensors)

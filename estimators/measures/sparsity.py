@@ -28,5 +28,5 @@ def gini(values: Tensor) -> float:
     """Gini coefficient of the sizes: mean absolute difference over twice the mean, below 1; NaN for all zeros."""
     sizes = values.flatten().double().abs().sort().values
     n, total = len(sizes), float(sizes.sum())
-    ranks = torch.arange(1, n + 1, dtype=torch.float64)
+    ranks = torch.arange(1, n + 1, dtype=torch.float64, device=sizes.device)
     return float(((2 * ranks - n - 1) * sizes).sum()) / (n * total) if total > 0 else math.nan
