@@ -25,7 +25,7 @@ def location(text: str | Location) -> Location:
     if isinstance(text, Path | UPath):
         return text
     protocol, mark, rest = text.partition("://")
-    if not mark or not re.fullmatch(r"[a-z][a-z0-9+.-]*", protocol):
+    if not mark or not re.fullmatch(r"[a-z][a-z0-9+.:-]*", protocol):
         return Path(text)
     if protocol in ("file", "local"):
         return Path(rest)
