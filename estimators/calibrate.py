@@ -21,7 +21,8 @@ from estimators.progress import Progress, silent
 from estimators.sampler import SamplerConfig
 from slt import calibration as rules
 from slt import calibration_words as words
-from slt.calibration import Length, Setting, Trial
+from slt.calibration import Setting, Trial
+from slt.calibration_length import Length, length
 from slt.errors import JobError
 from slt.trajectory import Floats
 
@@ -240,19 +241,21 @@ class _Search:
         config = replace(self.base, **_values(setting), burn_in=0, draws=draws)
         excess_KCD = sample_group(self.problem, self.weights, config).excess_loss_KCD
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws
-        found = rules.length(excess_KCD, TARGET, self.base.chains, memory)
+        found = length(excess_KCD, TARGET, self.base.chains, memory)
         settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
-        trial = self._judge(setting, accepted, settled)
+        trial = self._judge(setting, accepted, settled, short=False)
         return trial, setting.n_beta * excess_KCD.mean(axis=1), found
 
     def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:
         excess_KCD = walkers.walk(setting, draws)
-        return self._judge(setting, float(walkers.acceptance(setting, 1).min()), excess_KCD)
+        return self._judge(setting, float(walkers.acceptance(setting, 1).min()), excess_KCD, short=True)
 
-    def _judge(self, setting: Setting, acceptance: float, excess_KCD: Floats) -> Trial:
+    def _judge(self, setting: Setting, acceptance: float, excess_KCD: Floats, *, short: bool) -> Trial:
         parameters = int(self.group.centers.shape[1])
         memory = self._memory(setting)
-        return rules.trial(setting, acceptance, excess_KCD, self.loss_K, parameters=parameters, memory=memory)
+        return rules.trial(
+            setting, acceptance, excess_KCD, self.loss_K, parameters=parameters, memory=memory, short=short
+        )
 
     def _memory(self, setting: Setting) -> float:
         """Draws in which a direction that only the localization holds forgets."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slt.diagnostics import MAX_UNSATURATED, MIN_ESS_PER_CHAIN, diagnose, effective_draws
+from slt.diagnostics import MAX_UNSATURATED, diagnose
 from slt.learning_coefficient import default_n_beta
 from slt.trajectory import Floats, VerdictKind
 
@@ -29,21 +29,17 @@ ONE_PARAMETER = 0.5
 MOVED = 0.05
 """Share of the losses' range by which neighbouring probes must differ before they can show saturation."""
 LEAST_SHARE_OF_MODEL = 0.02
-ENOUGH_RESOLUTION = 10.0
-"""Standard errors of a short run, about three times as many of the run itself: a curve that spans so many is told from
-noise, and one that spans more says no more of the model."""
-ESS_PER_CHAIN = 2 * MIN_ESS_PER_CHAIN
-"""Wished for; R-hat of as many draws is below its limit in 95 % of runs."""
-SETTLED = 0.05
+ENOUGH_RESOLUTION = 30.0
+"""Standard errors of a short run, three times as many of the run itself: a curve that spans more says no more."""
 LONGEST_MEMORY = 150.0
 """Draws in which a direction that only the localization holds may forget, if short runs do not settle."""
 UNSETTLED = 0.2
 """Change of the mean between the halves of a short run that is still under way."""
 TOO_SLOW = "too slow"
 ONLY_GAMMA = "only gamma"
-DRAWS_BOUNDS = (300, 3000)
-BURN_IN_BOUNDS = (50, 1500)
 _SLOW = (VerdictKind.STEP_TOO_SMALL, VerdictKind.DRIFTING)
+_WANTS_MORE = (*_SLOW, VerdictKind.CHAINS_DISAGREE)
+"""What two chains of a short run cannot decide."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +126,16 @@ def better_than_failed(one: Trial, failed: Trial, judged: Sequence[int]) -> bool
 
 
 def trial(
-    setting: Setting, acceptance: float, excess_loss_KCD: Floats, loss_K: Floats, *, parameters: int, memory: float
+    setting: Setting,
+    acceptance: float,
+    excess_loss_KCD: Floats,
+    loss_K: Floats,
+    *,
+    parameters: int,
+    memory: float,
+    short: bool,
 ) -> Trial:
-    """Judge a short run, the burn-in left out.
+    """Judge a short run or a pilot, the burn-in left out.
 
     Args:
         setting: as sampled.
@@ -141,6 +144,7 @@ def trial(
         loss_K: L_n(w*), or NaN with `reference: self`, which cannot saturate at a common level.
         parameters: how many move; few of them may have a small LLC.
         memory: 1 / (step_size * localization) in draws.
+        short: whether chains that disagree may only be slow.
     """
     n_beta = setting.n_beta
     llc, error, words = [], [], []
@@ -148,7 +152,7 @@ def trial(
         _, ess, verdict = diagnose(excess_loss_CD, n_beta)
         llc.append(float(n_beta * excess_loss_CD.mean()))
         error.append(float(n_beta * excess_loss_CD.std() / math.sqrt(max(ess, 1.0))) if ess == ess else math.nan)
-        kind = VerdictKind.OK if verdict.kind in _SLOW else verdict.kind
+        kind = VerdictKind.OK if verdict.kind in (_WANTS_MORE if short else _SLOW) else verdict.kind
         if kind is VerdictKind.OK and llc[-1] + 2 * error[-1] < min(ONE_PARAMETER, parameters / 20):
             words.append(ONLY_GAMMA)
         elif kind is VerdictKind.OK and memory > LONGEST_MEMORY and _unsettled(excess_loss_CD):
@@ -215,75 +219,6 @@ def _localized_share(one: Trial, trials: Sequence[Trial]) -> float:
             decades = math.log(gamma / other.setting.localization)
             return float(np.clip(-np.median(np.log(here[both] / there[both])) / decades, 0, 1))
     return 0.0
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long to sample.
-
-    Attributes:
-        settles_after: draws until the slowest probe's mean stays within 5 % of where it ends.
-        correlation_time: draws per independent one, at the slowest probe.
-        relative_error: expected standard error over LLC, at the probe where it is largest.
-        enough: whether draws and burn_in are as wished, and not cut by their bounds.
-    """
-
-    burn_in: int
-    draws: int
-    settles_after: int
-    correlation_time: float
-    relative_error: float
-    enough: bool
-
-
-def length(excess_loss_KCD: Floats, target: float, chains: int, longest_memory: float) -> Length:
-    """Burn-in and draws for a relative standard error of `target`, from a pilot run that began at w*.
-
-    Args:
-        excess_loss_KCD: the pilot, with its burn-in.
-        target: standard error of the mean over chains, relative to the LLC.
-        chains: of the run that is prepared.
-        longest_memory: 1 / (step_size * localization), draws in which the slowest direction that nothing but the
-            localization holds forgets: what a short pilot cannot see is not trusted to be faster.
-    """
-    total = excess_loss_KCD.shape[2]
-    finite = [each for each in excess_loss_KCD if np.isfinite(each).all()]
-    settles = max((_settles_after(each.mean(axis=0)) for each in finite), default=total)
-    if settles > total // 2:  # not seen to settle: the slowest mode's 95 %
-        settles = max(settles, math.ceil(3 * longest_memory))
-    times, wanted, spreads = [1.0], [float(DRAWS_BOUNDS[0])], [0.0]
-    for excess_loss_CD in finite:
-        kept = excess_loss_CD[:, min(settles, total // 2) :]
-        time = max(1.0, kept.size / max(effective_draws(kept), 1.0))
-        spread = float(kept.std() / max(abs(kept.mean()), np.finfo(float).tiny))
-        times.append(time)
-        spreads.append(spread * math.sqrt(time / chains))
-        wanted += [ESS_PER_CHAIN * time, (spreads[-1] / target) ** 2 if kept.mean() > 0 else 0.0]
-    draws, burn_in = math.ceil(max(wanted)), math.ceil(1.5 * settles)
-    kept_draws, kept_burn_in = _bounded(draws, DRAWS_BOUNDS), _bounded(burn_in, BURN_IN_BOUNDS)
-    return Length(
-        burn_in=kept_burn_in,
-        draws=kept_draws,
-        settles_after=settles,
-        correlation_time=max(times),
-        relative_error=max(spreads) / math.sqrt(kept_draws),
-        enough=draws <= DRAWS_BOUNDS[1] and burn_in <= BURN_IN_BOUNDS[1],
-    )
-
-
-def _settles_after(trace_D: Floats) -> int:
-    """The first of 20 blocks from which on the mean of the rest is within 5 % of that of the last half."""
-    blocks = np.array([block.mean() for block in np.array_split(trace_D, 20)])
-    final = blocks[10:].mean()
-    noise = blocks[10:].std(ddof=1)
-    off = np.abs(blocks - final) > SETTLED * abs(final) + 2 * noise
-    last_off = int(np.flatnonzero(off)[-1]) + 1 if off.any() else 0
-    return math.ceil(last_off * len(trace_D) / 20)
-
-
-def _bounded(value: int, bounds: tuple[int, int]) -> int:
-    """Within the bounds, rounded up to tens."""
-    return int(min(max(math.ceil(value / 10) * 10, bounds[0]), bounds[1]))
 
 
 def _rounded(value: float) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Length, Trial
+from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Trial
+from slt.calibration_length import Length
 from slt.trajectory import VerdictKind
 
 _BELOW, _SATURATED = VerdictKind.BELOW_CHECKPOINT.value, VerdictKind.SATURATED.value

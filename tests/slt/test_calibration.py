@@ -10,11 +10,11 @@ from slt.calibration import (
     Setting,
     Trial,
     candidates,
-    length,
     ranked,
     rounded_down,
     trial,
 )
+from slt.calibration_length import length
 from slt.learning_coefficient import default_n_beta
 from tests.scenarios import slow_chains
 
@@ -63,8 +63,8 @@ def test_a_sampled_loss_that_stays_while_the_loss_moves_is_saturated() -> None:
     forgetful = (common_level - loss)[:, None, None] + 0.01 * rng.standard_normal((4, 2, 200))
     own_level = 6.0 + 0.01 * rng.standard_normal((4, 2, 200))
     setting = Setting(1e-3, 10.0, 1.0)
-    assert trial(setting, 0.9, forgetful, loss, parameters=100, memory=10).health == ("saturated",) * 4
-    assert trial(setting, 0.9, own_level, loss, parameters=100, memory=10).health == ("ok",) * 4
+    assert trial(setting, 0.9, forgetful, loss, parameters=100, memory=10, short=False).health == ("saturated",) * 4
+    assert trial(setting, 0.9, own_level, loss, parameters=100, memory=10, short=False).health == ("ok",) * 4
 
 
 def test_each_illness_of_a_probe_is_named() -> None:
@@ -74,7 +74,7 @@ def test_each_illness_of_a_probe_is_named() -> None:
     lost[0, 50] = np.inf
     climbing = healthy * np.linspace(0.2, 1, 200)
     cases = np.stack([healthy, lost, healthy - 3, 1e-3 * healthy, climbing])
-    found = trial(Setting(1e-3, 10.0, 1.0), 0.9, cases, np.full(5, np.nan), parameters=100, memory=1000)
+    found = trial(Setting(1e-3, 10.0, 1.0), 0.9, cases, np.full(5, np.nan), parameters=100, memory=1000, short=False)
     assert found.health == ("ok", "diverged", "below the checkpoint's loss", "only gamma", "too slow")
 
 
