@@ -83,8 +83,10 @@ class ObjectStore:
         administration.create_user(UserName="guest")
         administration.put_user_policy(UserName="guest", PolicyName="guest", PolicyDocument=document)
         key = administration.create_access_key(UserName="guest")["AccessKey"]
-        request = urllib.request.Request(f"{self.url}/moto-api/reset-auth", data=b"0", method="POST")
-        urllib.request.urlopen(request).close()
+        asked_from_now_on = urllib.request.Request(
+            f"{self.url}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}
+        )
+        urllib.request.urlopen(asked_from_now_on).close()
         return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
     def pause(self) -> None:
