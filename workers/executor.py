@@ -11,6 +11,7 @@ items in flight, and returns when all are done.
 - The function raises `NodeError`: a **node** failure, never retried; whoever called `run` decides whether to go on.
 - The cluster itself is lost, or cannot be given the code: `run` raises `BadInput`; outcomes handed over are kept.
 - `on_outcome` raises, or the process is interrupted: `run` raises it, and what is in flight is stopped.
+- An item is None: there is none at the moment, and whoever makes the items wants to be asked again.
 - The process is killed: the cluster stops what it had in flight. Nothing of a run is kept by an executor; what was
   handed over is the caller's, so that the next run begins with what is missing.
 """
@@ -51,7 +52,7 @@ class Executor(Protocol):
     def run(
         self,
         function: Callable[[Item], Result],
-        items: Iterable[Item],
+        items: Iterable[Item | None],
         on_outcome: Callable[[Outcome[Item, Result]], None],
     ) -> None:
         """Call `function` on every item; an exception out of `on_outcome` stops the run."""
@@ -80,9 +81,11 @@ class SerialExecutor:
     def run(
         self,
         function: Callable[[Item], Result],
-        items: Iterable[Item],
+        items: Iterable[Item | None],
         on_outcome: Callable[[Outcome[Item, Result]], None],
     ) -> None:
         """Call `function` on every item, in order."""
         for item in items:
+            if item is None:
+                continue
             on_outcome(Outcome(item, attempt(function, item)))

@@ -61,6 +61,18 @@ def connect(address: str | None, cores: int, user_code: Iterable[Path]) -> None:
         ) from None
 
 
+def answers() -> bool:
+    """Whether the head of the cluster that this process is connected to can be reached now."""
+    if ray.util.client.ray.is_connected():  # Ray's client minds its own connection
+        return True
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def slots(nodes: Sequence[Mapping[str, Any]], cpus: float, gpus: float) -> int:
     """Items of this shape that the living nodes hold at once; none is spread over nodes, and no part over cards.
 

@@ -1,0 +1,80 @@
+"""Ray clusters of several nodes on this machine, with a folder and ports of their own, for tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-c", "from workers.cli import main; main()"]
+
+
+@contextmanager
+def cluster_of(*nodes: dict[str, Any], head: dict[str, Any] | None = None) -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster`: a head without cores, unless it is given some, and these nodes."""
+    from ray.cluster_utils import Cluster
+
+    # Sockets need short paths; and the file that `address="auto"` reads must not be that of another cluster here.
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    (folder / "ray").mkdir()
+    before = os.environ.get("RAY_TMPDIR")
+    os.environ["RAY_TMPDIR"] = str(folder)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False} | (head or {}))
+    try:
+        for node in nodes:
+            cluster.add_node(**node)
+        yield cluster
+    finally:
+        cluster.shutdown()
+        if before is None:
+            del os.environ["RAY_TMPDIR"]
+        else:
+            os.environ["RAY_TMPDIR"] = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def connected(cluster: Any) -> Iterator[Any]:
+    """This process as a driver on the cluster."""
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def kill_node(cluster: Any, node: Any) -> None:
+    """SIGKILL to a node and, with it, to its workers: as when a machine loses its power."""
+    (raylet,) = node.all_processes["raylet"]
+    for child in children(raylet.process.pid):
+        os.kill(child, signal.SIGSTOP)  # none of them says goodbye
+    os.kill(raylet.process.pid, signal.SIGKILL)
+    for child in children(raylet.process.pid):
+        os.kill(child, signal.SIGKILL)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that live."""
+    reply = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in reply.stdout.split()]
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """Until it is true, looked at often."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not so after {seconds:g} s: {what}")

@@ -1,0 +1,163 @@
+"""Whole jobs on Ray clusters of several nodes with pretended cards, some of which die: the same numbers, nothing lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.workers.conftest import Workplace
+from tests.workers.ray_clusters import COMMAND, cluster_of, kill_node, wait_for
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("ray")
+
+MODULE = '''
+"""Linear regression that writes down where and when each checkpoint was sampled."""
+import os
+import time
+from pathlib import Path
+
+import ray
+import torch
+from torch import nn
+
+from estimators.problem import Problem
+
+began = None
+
+
+def build(seconds=0.0, marks=""):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 3, generator=generator)
+    y = x.sum(dim=1, keepdim=True) + torch.randn(64, 1, generator=generator)
+
+    def loss(model, batch):
+        global began
+        began = began or time.time()
+        time.sleep(seconds)
+        return 0.5 * ((model(batch[0]) - batch[1]) ** 2).sum(dim=1)
+
+    def mark(problem, model):
+        global began
+        if ray.is_initialized():  # in a worker
+            node, card = ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            line = f"{model.weight.sum().item():.6f} {began} {time.time()} {node} {card}"
+            Path(marks, f"{os.getpid()}-{time.time_ns()}").write_text(line)
+        began = None
+        return {"mark": 0.0}
+
+    return Problem(nn.Linear(3, 1, bias=False), (x, y), loss, measures={"mark": mark}, name="marked")
+'''
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One checkpoint computed once."""
+
+    checkpoint: str
+    began: float
+    ended: float
+    node: str
+    card: str
+
+
+class Site(Workplace):
+    """A directory with checkpoints, one a unit, and `slt run` in processes of its own."""
+
+    def __init__(self, path: Path, units: int, *, seconds: float = 0.02, **resources: object) -> None:
+        super().__init__(path)
+        (path / "marked.py").write_text(MODULE)
+        (path / "runs").mkdir()
+        (path / "marks").mkdir()
+        for step in range(1, units + 1):
+            self.save(step)
+        self.configure(
+            problem="marked:build",
+            problem_args={"seconds": seconds, "marks": str(path / "marks")},
+            measures=["loss", "mark"],
+            resources={"checkpoints_per_unit": 1, **resources},
+        )
+
+    def start(self, address: str) -> subprocess.Popen[str]:
+        """`slt run` as a driver of the cluster."""
+        return subprocess.Popen(
+            [*COMMAND, "run", "tiny.yaml", "--json", "--address", address],
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def serially(self) -> bytes:
+        """The table of the same job in one process."""
+        out = self.path / "serial"
+        assert self.run("--out", str(out), "--set", "resources.gpus=0").exit_code == 0
+        return (out / "trajectory.csv").read_bytes()
+
+    @property
+    def done(self) -> list[str]:
+        """Units in the job folder."""
+        return [path.name for path in self.out.glob("units/*.npz") if not path.name.startswith(".")]
+
+    @property
+    def marks(self) -> list[Mark]:
+        """All computations, in the order in which they began."""
+        lines = [path.read_text().split(" ") for path in (self.path / "marks").iterdir()]
+        marks = [Mark(one, float(began), float(ended), node, card) for one, began, ended, node, card in lines]
+        return sorted(marks, key=lambda mark: mark.began)
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def finished(driver: subprocess.Popen[str], seconds: float = 400) -> dict:
+    """What the driver says at its end."""
+    out, errors = driver.communicate(timeout=seconds)
+    assert driver.returncode == 0, errors
+    return json.loads(out)
+
+
+def test_sixty_units_on_three_nodes_of_two_cards_survive_a_node_and_use_a_new_one(directory):
+    site = Site(directory, units=60, gpus=1)
+    expected = site.serially()
+    with cluster_of(*[{"num_cpus": 4, "num_gpus": 2}] * 3) as cluster:
+        driver = site.start(cluster.address)
+        wait_for(lambda: len(site.done) >= 15 and len({mark.node for mark in site.marks}) == 3, 300)
+        victim = sorted(cluster.worker_nodes, key=id)[0]
+        saved, killed = len(site.done), time.time()
+        kill_node(cluster, victim)
+        cluster.add_node(num_cpus=4, num_gpus=2)
+        document = finished(driver)
+    assert document["units"] == {"computed": 60, "reused": 0, "failed": 0}
+    assert site.trajectory == expected
+    assert 15 <= saved < 60
+
+    marks = site.marks
+    assert len({mark.node for mark in marks}) == 4
+    # a card is never granted to two units at once; so there are never more units than cards
+    by_card = defaultdict(list)
+    for mark in marks:
+        by_card[mark.node, mark.card].append(mark)
+    assert len(by_card) == 8
+    assert {card for _, card in by_card} == {"0", "1"}
+    for of_card in by_card.values():
+        assert all(one.ended <= next.began for one, next in itertools.pairwise(of_card))
+    # what was computed twice had ended on the dying node, and had not reached the driver
+    twice = [one for one, count in Counter(mark.checkpoint for mark in marks).items() if count > 1]
+    assert len(marks) == 60 + len(twice)
+    for one in twice:
+        first = min((mark for mark in marks if mark.checkpoint == one), key=lambda mark: mark.ended)
+        assert first.node == victim.node_id
+        assert first.ended > killed - 1
