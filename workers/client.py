@@ -1,8 +1,8 @@
 """A service as Python sees it: submit a job, watch it, fetch its folder. Over HTTP; neither torch nor ray is needed.
 
-client = ServiceClient("http://127.0.0.1:8420", token)
-job, is_new = client.submit({"checkpoints": "/data/runs/mine", "problem": "modular_addition"})
-for kind, document in client.watch(job["id"]): ...
+with ServiceClient("http://127.0.0.1:8420", token) as client:
+    job, is_new = client.submit({"checkpoints": "/data/runs/mine", "problem": "modular_addition"})
+    for kind, document in client.watch(job["id"]): ...
 """
 
 from __future__ import annotations
@@ -54,8 +54,12 @@ class ServiceClient:
                 f"the service's address is {url!r}, which is none: {error}; an example is {EXAMPLE}"
             ) from None
 
-    def close(self) -> None:
-        """Give the connections back."""
+    def __enter__(self) -> ServiceClient:
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connections."""
         self._http.close()
 
     def submit(

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from slt.errors import BadInput
-from workers.job import as_plain, check_job
+from workers.job import as_plain, check_job, code_references
 from workers.ray_jobs import RayJob, RayJobs, module_files, own_packages
 
 Document = dict[str, Any]
@@ -50,7 +50,9 @@ class ClusterClient:
         Returns:
             The job, and whether a driver was started.
         """
-        settings = as_plain(check_job({"out": f"results/{job.get('name', 'job')}", **job}))
+        checked = check_job({"out": f"results/{job.get('name', 'job')}", **job})
+        modules = module_files(code_references(checked), Path.cwd())
+        settings = as_plain(checked)
         settings = {key: value for key, value in settings.items() if value is not None}
         for name in ("checkpoints", "out"):
             settings[name] = _absolute(settings[name])
@@ -71,7 +73,7 @@ class ClusterClient:
                 _entrypoint(settings, follow),
                 runtime_env={
                     "working_dir": str(working_dir),
-                    "py_modules": own_packages() + _own_modules(settings),
+                    "py_modules": own_packages() + modules,
                     "env_vars": {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"},
                 },
                 metadata={"slt_name": str(settings["name"]), "slt_out": settings["out"]},
@@ -142,11 +144,6 @@ def _brought_along(events: str | None, working_dir: Path) -> str | None:
         )
     shutil.copy(events, working_dir / "events.csv")
     return "events.csv"
-
-
-def _own_modules(settings: Mapping[str, Any]) -> list[str]:
-    module, colon, _ = str(settings["problem"]).partition(":")
-    return module_files(module, Path.cwd()) if colon else []
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,17 +133,19 @@ def own_packages() -> list[str]:
     return [str(root / name) for name in PACKAGES]
 
 
-def module_files(module: str, folder: Path) -> list[str]:
-    """The file or the folder of a user's own module, for `py_modules`.
+def module_files(references: Sequence[str], folder: Path) -> list[str]:
+    """The files and folders in which `package.module:function` lies, for `py_modules`.
 
     Raises:
-        BadInput: it is not there.
+        BadInput: one is not there.
     """
-    top = module.partition(".")[0]
-    for path in (folder / top, folder / f"{top}.py"):
-        if path.exists():
-            return [str(path)]
-    raise BadInput(f"the module '{top}' is not in {folder}; put {top}.py there, or run from its folder")
+    found = []
+    for top in dict.fromkeys(reference.partition(":")[0].partition(".")[0] for reference in references):
+        path = next((path for path in (folder / top, folder / f"{top}.py") if path.exists()), None)
+        if path is None:
+            raise BadInput(f"the module '{top}' is not in {folder}; put {top}.py there, or run from its folder")
+        found.append(str(path))
+    return found
 
 
 class _PatientClient(JobSubmissionClient):  # type: ignore[misc]

@@ -8,10 +8,11 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from slt.errors import SltError
 from workers.service import pages, routes
+from workers.service.description import describe, errors
 from workers.service.desk import Busy, Conflict, Desk
 from workers.service.guard import Guard, refusal
 from workers.service.metrics import Metrics, Timing
@@ -35,6 +36,7 @@ def create_app(desk: Desk, token: str | None) -> FastAPI:
         redoc_url=None,
         max_body_size=desk.settings.max_body_bytes,
     )
+    app.openapi = describe(app)  # type: ignore[method-assign]
     app.state.desk, app.state.token = desk, token
     metrics = Metrics(desk.index)
 
@@ -43,7 +45,7 @@ def create_app(desk: Desk, token: str | None) -> FastAPI:
         """Whether the service is there."""
         return {"status": "ok", "version": app.version}
 
-    @app.get("/metrics", tags=["service"], response_class=Response)
+    @app.get("/metrics", tags=["service"], response_class=PlainTextResponse, responses=errors())
     def read_metrics() -> Response:
         """For Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

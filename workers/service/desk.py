@@ -45,7 +45,7 @@ class Desk:
 
     def problems(self) -> list[str]:
         """Problems that a job may name."""
-        return [*places.BUILT_IN, *(f"{module}:..." for module in self.settings.modules)]
+        return places.allowed_problems(self.settings)
 
     def submit(self, document: Any, submission_id: str | None, follow: bool) -> tuple[Job, bool]:
         """Keep a job; the same one again is the one that is there. Returns it and whether it is new.

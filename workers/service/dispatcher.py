@@ -155,7 +155,7 @@ class Dispatcher(threading.Thread):
         document = self.desk.submitted(job)
         line = launch.entrypoint(job, str(document.get("checkpoints", "")), self.desk.settings)
         try:
-            environment = launch.runtime_env(str(document.get("problem", "")), self.desk.settings)
+            environment = launch.runtime_env(document, self.desk.settings)
             cluster.submit(driver, line, runtime_env=environment, metadata={"slt_job": job_id})
         except BadInput as error:  # the cluster is there and will not have it
             self._flying.discard(job_id)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workers.job import check_job, code_references
 from workers.service import jobs
 from workers.service.jobs import Job
 from workers.service.settings import Settings
@@ -30,14 +32,13 @@ def entrypoint(job: Job, checkpoints: str, settings: Settings) -> str:
     return line if settings.address else f"cd {shlex.quote(str(settings.module_folder))} && {line}"
 
 
-def runtime_env(problem: str, settings: Settings) -> dict[str, Any]:
+def runtime_env(document: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """The code that a cluster may lack; a Ray on this machine sees all of it."""
     if not settings.address:
         return {}
     from workers.ray_jobs import module_files, own_packages
 
-    module, colon, _ = problem.partition(":")
-    own = module_files(module, settings.module_folder) if colon else []
+    own = module_files(code_references(check_job({**document, "out": "."})), settings.module_folder)
     # The driver's Ray session brings the same code for its units, which Ray takes for a conflict unless told so.
     return {"py_modules": own_packages() + own, "env_vars": {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}}
 

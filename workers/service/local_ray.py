@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -38,13 +38,15 @@ class LocalRay:
 
     Attributes:
         address: of its dashboard and Ray Jobs.
-        pid: its first process, which leads the process group of all others.
+        pid: its first process.
+        group: the process group of all its processes but the workers'.
         temp_dir: its folder, which also tells its processes from those of any other Ray.
         session: Ray's name for this run of it.
     """
 
     address: str
     pid: int
+    group: int
     temp_dir: str
     session: str
 
@@ -77,7 +79,7 @@ def stop(folder: Path) -> bool:
         return False
     alive = _is_ours(there)
     if alive:
-        _end_group(there)
+        _end(there)
     shutil.rmtree(there.temp_dir, ignore_errors=True)
     (folder / RECORD).unlink(missing_ok=True)
     return alive
@@ -104,23 +106,25 @@ def _start(folder: Path, token: str) -> LocalRay:
     command += [f"--metrics-export-port={ports[6]}", "--min-worker-port=0", "--max-worker-port=0"]
     command += ["--include-log-monitor=false", f"--temp-dir={temp_dir}"]
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "SLT_TOKEN")}
-    with open(folder / "ray.log", "ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=inherited | environment(folder),
-            start_new_session=True,  # it leads a group of its own, and Ctrl-C in the service's terminal passes it by
-        )
-    starting = LocalRay(address, process.pid, temp_dir, "")
+    # Through a shell that ends at once: Ray is nobody's child then, and in a session of its own, so that Ctrl-C in the
+    # service's terminal passes it by.
+    started = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >> "$0" 2>&1 < /dev/null & echo $!', str(folder / "ray.log"), *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=folder,
+        env=inherited | environment(folder),
+        start_new_session=True,
+    )
+    pid = int(started.stdout)
+    starting = LocalRay(address, pid, os.getpgid(pid), temp_dir, "")
     write_json(folder / RECORD, asdict(starting))  # before it answers: a service killed now must find it again
     patience = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < patience and process.poll() is None:
+    while time.monotonic() < patience and _is_ours(starting):
         session = _answers(address, token)
         if session:
-            ray = LocalRay(address, process.pid, temp_dir, session)
+            ray = replace(starting, session=session)
             write_json(folder / RECORD, asdict(ray))
             return ray
         time.sleep(0.3)
@@ -146,30 +150,24 @@ def _recorded(folder: Path) -> LocalRay | None:
 
 def _is_ours(ray: LocalRay) -> bool:
     """Whether the process is still the one recorded: numbers of processes are used again."""
-    shown = subprocess.run(["ps", "-o", "args=", "-p", str(ray.pid)], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(ray.pid)], capture_output=True, text=True, check=False
+    )
     return ray.temp_dir in shown.stdout
 
 
-def _end_group(ray: LocalRay) -> None:
+def _end(ray: LocalRay) -> None:
     """Ask the first process, which ends the others in order; what is left after a while is killed."""
-    for end, sign in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
+    for end, target, sign in ((os.kill, ray.pid, signal.SIGTERM), (os.killpg, ray.group, signal.SIGKILL)):
         with contextlib.suppress(ProcessLookupError):
-            end(ray.pid, sign)
+            end(target, sign)
         patience = time.monotonic() + SECONDS_TO_STOP
         while time.monotonic() < patience:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(ray.pid, os.WNOHANG)  # if it is our own child it would stay as a zombie
-            if not _group_lives(ray.pid):
+            try:
+                os.killpg(ray.group, 0)
+            except (ProcessLookupError, PermissionError):
                 return
             time.sleep(0.1)
-
-
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def _token(path: Path) -> str:

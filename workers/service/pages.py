@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import html
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import plotly
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from workers.service import safe_yaml
+from workers.service import description, safe_yaml
 from workers.service import token as tokens
 from workers.service.guard import COOKIE, refusal
 
-WEB = Path(str(files("workers"))) / "web"
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+WEB = Path(__file__).parent.parent / "web"
+PLOTLY = Path(str(distribution("plotly").locate_file("plotly/package_data/plotly.min.js")))
 KINDS = {".html", ".css", ".js", ".svg", ".png", ".ico", ".json", ".webmanifest", ".woff2"}
 LOGIN = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -73,12 +72,9 @@ async def login(request: Request) -> Response:
 
 
 @router.get("/api/docs")
-async def docs() -> Response:
+async def docs(request: Request) -> Response:
     """The API's routes as a page, made of its own description."""
-    return HTMLResponse(_docs_page)
-
-
-_docs_page = ""
+    return HTMLResponse(description.page(request.app.openapi()))
 
 
 def _logged_in(request: Request, given: str, *, as_json: bool = False) -> Response:

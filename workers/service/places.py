@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slt.errors import JobError
+from workers.job import JobConfig, code_references
 from workers.service.settings import REMOTE, Settings
 
 BUILT_IN = ("linear_network", "modular_addition")
@@ -67,17 +68,22 @@ def _require_links_inside(directory: Path, roots: Sequence[Path], what: str) -> 
                 raise JobError(f"{what} holds a link, {path.relative_to(directory)}, that leads out of the roots")
 
 
-def require_allowed(problem: str, settings: Settings) -> None:
-    """Refuse a problem that is neither built in nor of an allowed module: importing it would run its code.
+def allowed_problems(settings: Settings) -> list[str]:
+    """Problems that a job may name; `...` stands for any function."""
+    return [*BUILT_IN, *(name if ":" in name else f"{name}:..." for name in settings.modules)]
+
+
+def require_allowed(job: JobConfig, settings: Settings) -> None:
+    """Refuse a job that names code which is neither built in nor of an allowed module: importing it would run it.
 
     Raises:
         JobError: not allowed.
     """
-    module, colon, function = problem.partition(":")
-    if not colon and module in BUILT_IN:
-        return
-    listed = any(module == name or module.startswith(f"{name}.") for name in settings.modules)
-    if colon and listed and all(part.isidentifier() for part in (*module.split("."), function)):
-        return
-    allowed = ", ".join((*BUILT_IN, *(f"{name}:..." for name in settings.modules)))
-    raise JobError(f"problem is {problem!r}, which this service does not run; allowed are {allowed}")
+    own = [] if job.problem in BUILT_IN else [job.problem]
+    for reference in [*own, *code_references(job)]:
+        module, colon, function = reference.partition(":")
+        listed = any(reference == name or module == name or module.startswith(f"{name}.") for name in settings.modules)
+        if colon and listed and all(part.isidentifier() for part in (*module.split("."), function)):
+            continue
+        allowed = ", ".join(allowed_problems(settings))
+        raise JobError(f"{reference[:100]!r} is code that this service does not run; allowed are {allowed}")

@@ -10,16 +10,23 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from slt.errors import JobError
 from workers.files import to_json
 from workers.service import documents, events, jobs, safe_yaml
+from workers.service.description import SUBMISSION, Progress, errors
 from workers.service.desk import Desk
 from workers.service.jobs import Job
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", responses=errors(422))
+ONE = {200: {"model": Progress}, **errors(404, 422)}
+OTHER = errors(404, 422)
 State = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
+
+
+class _Zip(Response):
+    media_type = "application/zip"
 
 
 def _desk(request: Request) -> Desk:
@@ -54,7 +61,12 @@ async def list_jobs(
     }
 
 
-@router.post("/jobs", status_code=201)
+@router.post(
+    "/jobs",
+    status_code=201,
+    responses={200: {"model": Progress}, 201: {"model": Progress}, **errors(403, 409, 422, 429)},
+    openapi_extra={"requestBody": SUBMISSION},
+)
 async def submit(
     request: Request,
     desk: AtDesk,
@@ -72,38 +84,38 @@ async def submit(
     return JSONResponse(job.to_dict(), 201 if is_new else 200)
 
 
-@router.get("/jobs/{job_id}")
+@router.get("/jobs/{job_id}", responses=OTHER)
 async def job(job: AJob, desk: AtDesk) -> dict[str, Any]:
     """How far a job is, and what was submitted."""
     return job.to_dict() | {"job": await run_in_threadpool(desk.submitted, job)}
 
 
-@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=OTHER)
 async def job_events(job: AJob, desk: AtDesk) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: `status`, `results` and `end`."""
     async for event in events.follow(desk.index, job.id, desk.folder(job.id)):
         yield event
 
 
-@router.get("/jobs/{job_id}/trajectory")
+@router.get("/jobs/{job_id}/trajectory", responses=OTHER)
 def trajectory(job: AJob, desk: AtDesk) -> Response:
     """The LLC curve and the measures as far as they are."""
     return _json(to_json(documents.trajectory(desk.folder(job.id))))
 
 
-@router.get("/jobs/{job_id}/stages")
+@router.get("/jobs/{job_id}/stages", responses=OTHER)
 def stages(job: AJob, desk: AtDesk) -> Response:
     """The stages document; boundaries of a running job may still move."""
     return _json(_read(desk.folder(job.id) / "stages.json", "stages"))
 
 
-@router.get("/jobs/{job_id}/comparison")
+@router.get("/jobs/{job_id}/comparison", responses=OTHER)
 def comparison(job: AJob, desk: AtDesk) -> Response:
     """Boundaries and onsets against the job's events."""
     return _json(_read(desk.folder(job.id) / "comparison.json", "comparison"))
 
 
-@router.get("/jobs/{job_id}/report")
+@router.get("/jobs/{job_id}/report", response_class=HTMLResponse, responses=OTHER)
 def report(job: AJob, desk: AtDesk) -> Response:
     """The report: one page. Its scripts run in a sandbox of their own, away from the service's cookies and API."""
     path = desk.folder(job.id) / "report.html"
@@ -114,7 +126,7 @@ def report(job: AJob, desk: AtDesk) -> Response:
     return FileResponse(path, media_type="text/html", headers={"content-security-policy": policy})
 
 
-@router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse)
+@router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse, responses=OTHER)
 def logs(
     job: AJob, desk: AtDesk, tail: Annotated[int | None, Query(ge=1, le=100_000, description="Last lines.")] = None
 ) -> Response:
@@ -123,20 +135,20 @@ def logs(
     return PlainTextResponse("".join(text.splitlines(keepends=True)[-tail:]) if tail else text)
 
 
-@router.get("/jobs/{job_id}/results", response_class=Response)
+@router.get("/jobs/{job_id}/results", response_class=_Zip, responses=OTHER)
 def results(job: AJob, desk: AtDesk) -> Response:
     """The job's folder as a zip."""
     headers = {"content-disposition": f'attachment; filename="{job.id}.zip"'}
     return StreamingResponse(documents.zipped(desk.folder(job.id)), media_type="application/zip", headers=headers)
 
 
-@router.post("/jobs/{job_id}/cancel")
+@router.post("/jobs/{job_id}/cancel", responses=ONE | errors(403))
 def cancel(job: AJob, desk: AtDesk) -> dict[str, Any]:
     """Stop a job; what is finished is kept. A job that is over stays as it is."""
     return desk.cancel(job.id).to_dict()
 
 
-@router.post("/jobs/{job_id}/resume")
+@router.post("/jobs/{job_id}/resume", responses=ONE | errors(403))
 def resume(job: AJob, desk: AtDesk) -> dict[str, Any]:
     """Run a job again that is over: what is missing or has failed is computed, and new checkpoints with it."""
     return desk.resume(job.id).to_dict()

@@ -58,6 +58,7 @@ def serve(settings: Settings, announce: Callable[[str, str | None, bool], object
         write_text(settings.folder / ADDRESS, url + "\n")
         announce(url, token, is_new)
         dispatcher.start()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn hands on what it was ended by
         try:
             uvicorn.Server(config).run([listener])
         except KeyboardInterrupt:  # uvicorn has ended in order, and hands it on

@@ -32,7 +32,8 @@ class Settings(BaseModel):
         folder: where jobs, index and token are kept. Every node that runs a driver must see it.
         host, port: where it listens; port 0 takes a free one.
         roots: folders and `s3://` or `gs://` prefixes that checkpoints and events must lie in, links resolved.
-        modules: modules (and all below them) of problems that are not built in.
+        modules: modules (and all below them) of problems that are not built in, or `module:function`. Of a module
+            each function can be called with a job's own arguments, those that it has imported from elsewhere too.
         module_folder: where these modules are imported from.
         address: of a cluster's Ray Jobs; None starts a Ray on this machine.
         max_running: jobs at once; the others wait, PENDING.
@@ -49,7 +50,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = DEFAULT_PORT
     roots: tuple[str, ...] = (".",)
-    modules: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = ()
+    modules: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?$")], ...] = ()
     module_folder: Path = Path(".")
     address: Annotated[str, Field(pattern=r"^https?://")] | None = None
     max_running: Annotated[int, Field(ge=1)] = 4

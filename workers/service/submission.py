@@ -62,7 +62,7 @@ def check(document: Any, settings: Settings, submission_id: str | None = None, f
     document = {key: value for key, value in document.items() if key not in ("out", "versions")}
     document.setdefault("name", submission_id or "job")
     job = check_job({**document, "out": "."})
-    places.require_allowed(job.problem, settings)
+    places.require_allowed(job, settings)
     for name in ("checkpoints", "events"):
         if document.get(name) is not None:
             document[name] = places.resolve(str(document[name]), settings.roots, name)
