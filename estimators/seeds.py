@@ -72,12 +72,15 @@ class NoiseStream:
 
     def next(self) -> Tensor:
         """The noise of the next step, (C, P); valid until the call after."""
-        steps, _, parameter_count = self._block.shape
-        if self._used == steps:
+        if self._used == len(self._block):
             for chain, generator in enumerate(self._generators):
-                self._block[:, chain] = torch.randn(
-                    (steps, parameter_count), generator=generator, dtype=self._block.dtype, device=self._block.device
-                )
+                numbers = self._block[:, chain]
+                if numbers.is_contiguous():  # nothing beside them in memory, and the same ones
+                    numbers.normal_(generator=generator)
+                else:
+                    numbers.copy_(
+                        torch.randn(numbers.shape, generator=generator, dtype=numbers.dtype, device=numbers.device)
+                    )
             self._used = 0
         self._used += 1
         return self._block[self._used - 1]

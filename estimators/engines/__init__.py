@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from estimators.engines import batched
+from estimators.engines import batched, sequential
 from estimators.engines.memory import BATCHED_LIMIT, LOOPED_FROM, chain_bytes, weights_bytes
 from estimators.group import Group
 from estimators.kernels import KERNELS
@@ -58,12 +58,10 @@ def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:
                 raise _no_room(f"the {config.chains} chains of a checkpoint", "use sampler.engine auto") from None
         if group.centers.is_cuda:
             torch.cuda.empty_cache()
-    from estimators.engines import sequential  # devinterp takes seconds to import
-
     try:
         return sequential.sample(group, config, kernel, progress)
     except torch.OutOfMemoryError:
-        raise _no_room("one chain", "lower sampler.batch_size") from None
+        raise _no_room("one chain", "let fewer parameters move") from None
 
 
 def _no_room(what: str, remedy: str) -> JobError:

@@ -14,10 +14,13 @@ from estimators.group import Group
 from slt.errors import ProblemError
 
 BATCHED_LIMIT = 4 * 2**30
-"""Bytes that one checkpoint's chains may need to be sampled together, on any device."""
+"""Bytes that one checkpoint's chains, or one chain's batch, may need to be sampled together, on any device."""
 
 CPU_BUDGET = 40 * 2**20
 """Larger chunks are slower: they fall out of the cache, and the C library maps blocks over 32 MiB anew each time."""
+
+FEW = 8
+"""Examples on which it is found what one of them adds."""
 
 LOOPED_FROM = 2**20
 """Bytes of one chain's activations from which a processor is faster chain after chain: about its second-level cache."""
@@ -37,6 +40,23 @@ def chain_bytes(group: Group) -> int:
     Raises:
         ProblemError: the loss does not depend on the parameters that move.
     """
+    return _saved_bytes(group, group.batch_size or group.n_samples) + weights_bytes(group)
+
+
+def examples_at_once(group: Group) -> int:
+    """How many examples of a batch one chain evaluates together: all, or a part whose activations fit in the limit."""
+    size = group.batch_size or group.n_samples
+    few, fewer = min(size, FEW), min(size, FEW // 2)
+    try:
+        one = (_saved_bytes(group, few) - _saved_bytes(group, fewer)) / max(few - fewer, 1)
+    except torch.OutOfMemoryError:
+        return few
+    while size > 1 and size * one > BATCHED_LIMIT:
+        size = -(-size // 2)
+    return size
+
+
+def _saved_bytes(group: Group, examples: int) -> int:
     saved = 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -44,7 +64,7 @@ def chain_bytes(group: Group) -> int:
         saved += tensor.numel() * tensor.element_size()
         return tensor
 
-    rows = slice(0, group.batch_size)
+    rows = slice(0, examples)
     position = group.centers[0].detach().requires_grad_()
     batch = tuple(tensor[rows] for tensor in group.data)
     references = tuple(reference[0, rows] for reference in group.references)
@@ -55,7 +75,7 @@ def chain_bytes(group: Group) -> int:
             f"the loss of problem '{group.scored.problem.name}' has no gradient in the parameters that move; "
             "compute it from the model that it is given, without detach or no_grad"
         )
-    return saved + weights_bytes(group)
+    return saved
 
 
 def weights_bytes(group: Group) -> int:

@@ -42,7 +42,6 @@ def _without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         return None if device == META else torch.Generator(device)
 
     monkeypatch.setattr(seeds, "chain_generator", generator)
-    monkeypatch.setattr(sequential, "chain_generator", generator)
 
 
 def without_numbers(group: Group) -> Group:
@@ -66,7 +65,7 @@ def walk(engine: str, group: Group, settings: SamplerConfig) -> Record:
     """The whole loop of one chunk, or of one chain."""
     kernel = KERNELS[settings.kernel](settings.step_size, settings.n_beta, settings.localization)
     if engine == "sequential":
-        return sequential._sample_chain(group, settings, kernel, 0, 0, lambda done: None)
+        return sequential._sample_chain(sequential._Gradients(group), settings, kernel, 0, 0, lambda done: None)
     chunk = slice(0, len(group.centers))
     evaluate = batched.EVALUATIONS[engine](group, chunk)
     return batched._sample_chunk(group, settings, kernel, chunk, evaluate, lambda done: None)

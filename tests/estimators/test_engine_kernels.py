@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from estimators import Problem, SamplerConfig, estimate_llc
+from estimators.engines.memory import chain_bytes, examples_at_once, weights_bytes
+from estimators.group import prepare
 from estimators.kernels import FULL_BATCH, KERNELS
 from estimators.llc import sample_group
 from slt.closed_form import reduced_rank, reduced_rank_local
@@ -42,8 +46,8 @@ def config(kernel: str, **changes: object) -> SamplerConfig:
     return SamplerConfig(**(settings | changes))
 
 
-@pytest.mark.parametrize("kernel", ["mala", "sgnht"])
-def test_kernels_of_our_own_walk_the_same_chains_in_all_engines(kernel: str) -> None:
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
+def test_kernels_walk_the_same_chains_in_all_engines(kernel: str) -> None:
     batched, *others = (
         sample_group(bowl(), [Bowl().state_dict()] * 2, config(kernel, engine=engine)) for engine in ENGINES
     )
@@ -212,3 +216,73 @@ def test_auto_goes_on_chain_by_chain_where_the_chains_of_one_checkpoint_do_not_f
 def test_batched_where_it_does_not_fit_is_one_sentence_that_names_the_way_out() -> None:
     with pytest.raises(JobError, match=r"does not hold the 3 chains of a checkpoint; use sampler\.engine auto"):
         sample_group(crowded(), [Bowl().state_dict()], config("sgld", chains=3, engine="batched"))
+
+
+class Wide(Bowl):
+    """A bowl on which one evaluation has room for a few examples only."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.seen = room, set[int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and len(x) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        if torch.is_grad_enabled():
+            self.seen.add(len(x))
+        return super().forward(x) * (1 + x[:, 0])
+
+
+def wide(room: int) -> Problem:
+    data = torch.linspace(0, 1, 50).unsqueeze(1)
+    return Problem(model=Wide(room), data=(data,), loss=lambda model, batch: model(batch[0]))
+
+
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
+@pytest.mark.parametrize("room", [1, 7, 49])
+def test_a_batch_that_does_not_fit_is_gone_through_in_parts_to_the_same_numbers(kernel: str, room: int) -> None:
+    settings = config(kernel, engine="sequential", batch_size=None if kernel in FULL_BATCH else 50)
+    whole = sample_group(wide(50), [Wide(50).state_dict()], settings)
+    parts = sample_group(wide(room), [Wide(room).state_dict()], settings)
+    assert parts.engine == "sequential"
+    # float64 rounding over 40 steps of a stable chain
+    np.testing.assert_allclose(parts.excess_loss_KCD, whole.excess_loss_KCD, rtol=0, atol=1e-12)
+    if kernel in FULL_BATCH:
+        np.testing.assert_allclose(parts.acceptance_KC, whole.acceptance_KC, rtol=0, atol=1e-12)
+
+
+def test_where_not_even_one_example_fits_one_sentence_says_so() -> None:
+    with pytest.raises(JobError, match="does not hold one chain; let fewer parameters move, or use another device"):
+        sample_group(wide(0), [Wide(0).state_dict()], config("sgld", engine="sequential"))
+
+
+def test_large_activations_are_never_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = prepare(wide(50), [Wide(50).state_dict()], config("sgld", engine="sequential"))
+    assert examples_at_once(group) == 50
+    one = (chain_bytes(group) - weights_bytes(group)) / 50
+    monkeypatch.setattr("estimators.engines.memory.BATCHED_LIMIT", int(10 * one))
+    assert 1 < examples_at_once(group) <= 10
+
+
+@pytest.mark.parametrize(("kernel", "state"), [("sgld", 0), ("rmsprop_sgld", 1), ("sgnht", 1)])
+def test_the_sequential_engine_holds_weights_center_gradient_noise_and_state_and_no_more(
+    kernel: str, state: int
+) -> None:
+    width = 521  # its square is a number of elements that nothing else has
+    problem = Problem(
+        model=nn.Linear(width, width, bias=False),
+        data=(torch.zeros(2, width),),
+        loss=lambda model, batch: model(batch[0]).square().sum(dim=1),
+    )
+    settings = config(kernel, engine="sequential", dtype="float32", chains=2, draws=3, burn_in=0)
+    held: list[int] = []
+
+    def count(done: int, total: int, label: str) -> None:
+        with warnings.catch_warnings():  # looking at every object wakes what torch has deprecated
+            warnings.simplefilter("ignore")
+            tensors = [each for each in gc.get_objects() if isinstance(each, Tensor)]
+            held.append(len({each.untyped_storage().data_ptr() for each in tensors if each.numel() == width**2}))
+
+    sample_group(problem, [problem.model.state_dict()], settings, progress=count)
+    # the user's own model; then w*, the chain's weights, gradient, noise, and what the kernel remembers
+    assert held == [1 + 4 + state] * 6
