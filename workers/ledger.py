@@ -22,6 +22,15 @@ class Ledger:
         self._folder, self._so_far = folder, so_far
         self._waiting: dict[str, list[Unit]] = {}
 
+    @property
+    def awaited(self) -> int:
+        """How many units are out to be computed."""
+        return len(self._waiting)
+
+    def is_out(self, unit: Unit) -> bool:
+        """Whether the unit is yet to be computed."""
+        return unit.key in self._waiting
+
     def missing(self, units: Sequence[Unit]) -> list[Unit]:
         """The units that have to be computed: not those that the folder has, and of units on equal weights one."""
         missing = []

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
 from estimators.sampler import SamplerConfig
+from estimators.storage import Location
 from slt.comparison import Comparison
 from slt.errors import JobError
 from slt.gauges import Gauges
-from slt.stages import Stages
+from slt.stages import FIRST_CLASS, Stages
 from slt.trajectory import VerdictKind
 from workers.executor import Executor, Outcome, SerialExecutor
 from workers.files import write_text
@@ -28,6 +28,7 @@ from workers.ledger import Ledger
 from workers.live import Status
 from workers.phase import Phase
 from workers.plan import Plan, prepare
+from workers.refined import column
 from workers.report import write_report
 from workers.results import Tables, compare_events, detect, gauge_measures, read_units, write_tables
 from workers.so_far import TablesSoFar
@@ -57,7 +58,7 @@ def make_executor(job: JobConfig, *, serial: bool, workers: int | None, address:
         gpus=resources.gpus,
         workers=workers,
         address=address,
-        user_code=user_code(job.problem),
+        user_code=user_code(job.problem, *(each.data or "" for each in job.refinements.values())),
         seconds=limit,
         card_bytes=lambda unit: unit.card_bytes,
     )
@@ -67,8 +68,8 @@ def make_executor(job: JobConfig, *, serial: bool, workers: int | None, address:
 class Summary:
     """What a finished job tells its user."""
 
-    out: Path
-    report: Path
+    out: Location
+    report: Location
     tables: Tables
     stages: Stages | None
     gauges: Gauges | None
@@ -79,12 +80,34 @@ class Summary:
     @property
     def failed_items(self) -> dict[float, str]:
         """Checkpoints without an estimate by step, and why: sampling raised, or a chain diverged."""
-        trajectory = self.tables.trajectory
-        no_estimate = (VerdictKind.FAILED, VerdictKind.DIVERGED)
+        items: dict[float, str] = {}
+        for name, tables in {"": self.tables, **self.tables.refined}.items():
+            trajectory, refinement = tables.trajectory, f"refinement '{name}': " if name else ""
+            for step, verdict in zip(trajectory.steps, trajectory.verdicts or (), strict=True):
+                if verdict.kind in (VerdictKind.FAILED, VerdictKind.DIVERGED):
+                    earlier = f"{items[step]}; " if step in items else ""
+                    items[float(step)] = f"{earlier}{refinement}{verdict.sentence}"
+        return items
+
+    @property
+    def remark(self) -> str:
+        """What there is to say of checkpoints without an estimate; empty if there are none."""
+        failed = len(self.failed_items)
+        return f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else ""
+
+    def _refined(self) -> dict[str, Any]:
+        """Verdicts of each refined LLC, and the boundaries that it sees with a probability of at least one half."""
+        shared = self.gauges.boundaries if self.gauges else ()
         return {
-            float(step): verdict.sentence
-            for step, verdict in zip(trajectory.steps, trajectory.verdicts or (), strict=True)
-            if verdict.kind in no_estimate
+            name: {
+                "verdicts": dict(Counter(verdict.kind.value for verdict in tables.trajectory.verdicts or ())),
+                "boundaries": [
+                    asdict(each.seen[column(name)])
+                    for each in shared
+                    if column(name) in each.seen and each.seen[column(name)].probability >= FIRST_CLASS
+                ],
+            }
+            for name, tables in self.tables.refined.items()
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,6 +120,7 @@ class Summary:
             "checkpoints": len(self.tables.trajectory),
             "units": self.units,
             "verdicts": dict(verdicts),
+            "refinements": self._refined(),
             "failures": [{"step": step, "error": error} for step, error in self.failed_items.items()],
             "boundaries": stages.get("boundaries", []),
             "tentative": stages.get("tentative", []),
@@ -133,7 +157,7 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
     with TablesSoFar(plan.job.stages, folder, plan.checkpoints.unit) as so_far:
         ledger = Ledger(folder, so_far)
         counts = ledger.counts
-        missing = ledger.missing(plan.units)
+        missing = ledger.missing(plan.every_unit)
         total = sum(len(unit.checkpoints) for unit in missing)
         done = 0
 
@@ -141,7 +165,7 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
             finished = counts["computed"] + counts["failed"]
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
             progress(done, total, f"unit {finished}/{len(missing)}{failed}{where}")
-            status.tell(units={**counts, "total": len(plan.units)})
+            status.tell(units={**counts, "total": len(plan.every_unit)})
 
         def keep(outcome: Outcome[Unit, UnitResult]) -> None:
             nonlocal done
@@ -149,7 +173,7 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
             done += len(outcome.item.checkpoints)
             tell(f", step {outcome.item.checkpoints[-1].step}")
 
-        status.tell(checkpoints=len(plan.checkpoints), units={**counts, "total": len(plan.units)})
+        status.tell(checkpoints=len(plan.checkpoints), units={**counts, "total": len(plan.every_unit)})
         if missing:
             progress = status.phase("estimating")
             tell("")
@@ -178,8 +202,7 @@ def finish(plan: Plan, folder: JobFolder, units: dict[str, int], status: Status,
     with timed(seconds, "report"):
         report = write_report(folder.path)
     summary = Summary(plan.job.out, report, tables, stages, gauges, comparison, units, seconds)
-    failed = len(summary.failed_items)
-    status.tell(message=f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else "")
+    status.tell(message=summary.remark)
     return summary
 
 

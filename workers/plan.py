@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -110,6 +110,19 @@ class Subject:
             card_bytes=card_bytes(self._chain_bytes, sampler.chains, len(group)),
         )
 
+    def plan(
+        self,
+        checkpoints: CheckpointSequence,
+        groups: Sequence[Sequence[tuple[Checkpoint, str]]],
+        sampler: SamplerConfig,
+        events: tuple[CircuitEvent, ...],
+        calibration: Document | None,
+    ) -> Plan:
+        """The plan for checkpoints in groups, each checkpoint with the hash of its weights."""
+        units = tuple(self.unit(group, sampler) for group in groups)
+        refined = {name: tuple(each.unit(group, sampler) for group in groups) for name, each in self.refined.items()}
+        return Plan(self.job, checkpoints, sampler, units, events, calibration, refined)
+
     @cached_property
     def _chain_bytes(self) -> int:
         """Of one chain, measured where someone asks for it."""
@@ -134,7 +147,7 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     events = read_from(job.events, read_events) if job.events else ()
     checkpoints = discover(job.checkpoints)
     checkpoints.require_usable()
-    _require_enough(checkpoints, job.stages.axis)
+    require_enough(checkpoints, job.stages.axis)
     subject = Subject.of(job)
     folder.open()
     hashes = _read_all(checkpoints, subject, phase)
@@ -146,9 +159,7 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
         parameters = sum(parameter.numel() for parameter in subject.problem.model.parameters())
         size = group_size(len(checkpoints), sampler.chains, parameters)
     groups = list(cut(list(zip(checkpoints, hashes, strict=True)), size))
-    units = tuple(subject.unit(group, sampler) for group in groups)
-    refined = {name: tuple(each.unit(group, sampler) for group in groups) for name, each in subject.refined.items()}
-    return Plan(job, checkpoints, sampler, units, events, calibration, refined)
+    return subject.plan(checkpoints, groups, sampler, events, calibration)
 
 
 def bytes_of_results(checkpoints: int, sampler: SamplerConfig) -> int:
@@ -157,8 +168,18 @@ def bytes_of_results(checkpoints: int, sampler: SamplerConfig) -> int:
     return 2 * 8 * draws + BYTES_BESIDES_TRACES  # in units/ and in traces.zarr
 
 
-def _require_enough(checkpoints: CheckpointSequence, axis: str) -> None:
-    usable = sum(checkpoint.step > 0 or axis == "linear" for checkpoint in checkpoints)
+def usable_points(checkpoints: Iterable[Checkpoint], axis: str) -> int:
+    """How many checkpoints have a place on the axis of time."""
+    return sum(checkpoint.step > 0 or axis == "linear" for checkpoint in checkpoints)
+
+
+def require_enough(checkpoints: CheckpointSequence, axis: str) -> None:
+    """Refuse a job whose checkpoints are too few for stages.
+
+    Raises:
+        TrajectoryError: says how many there are, and how many it takes.
+    """
+    usable = usable_points(checkpoints, axis)
     if usable < FEWEST_POINTS:
         after = " after step 0" if axis == "log" else ""
         raise TrajectoryError(

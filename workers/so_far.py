@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from estimators.sampler import SamplerConfig
 from slt.errors import SltError
 from slt.online import OnlineDetector, Settled
 from slt.stages import Stages
+from slt.trajectory import Trajectory
 from workers.job import StageSettings
 from workers.results import Row, curves_of, detect, row_of, same_boundary, write_curves
 from workers.store import JobFolder
 from workers.units import Unit
 
 BETWEEN = 2.0
-"""Seconds at least from one rewriting to the next, and SHARE of the time at most is spent on it."""
-SHARE = 0.1
+"""Seconds at least from one rewriting to the next."""
+LOOK = 0.5
+"""Seconds between looks at what has come in."""
+SHARE_OF_CURVES, SHARE_OF_STAGES = 0.02, 0.08
+"""Processor time over time passed, at most: curves are quick to write, stages take their time to detect."""
 BURST = 1.0
 """Seconds after which what was read is written, however much is left to read."""
 
@@ -38,6 +42,7 @@ class TablesSoFar:
         online: whether checkpoints arrive in the course of training, so that boundaries settle.
 
     Attributes:
+        step_unit: of the checkpoints; may be set until the first unit is taken.
         stages: of what was there when the tables were last written; None while that is too little.
         settled: the boundaries that further checkpoints will not take back; none without `online`.
     """
@@ -45,10 +50,12 @@ class TablesSoFar:
     def __init__(self, settings: StageSettings, folder: JobFolder, step_unit: str, *, online: bool = False) -> None:
         self.stages: Stages | None = None
         self.settled: tuple[Settled, ...] = ()
-        self._settings, self._folder, self._step_unit = settings, folder, step_unit
+        self._settings, self._folder, self.step_unit = settings, folder, step_unit
         self._unread: deque[Unit] = deque()
         self._rows: dict[int, Row] = {}
         self._sampler: SamplerConfig
+        self._trajectory: Trajectory
+        self._undetected = False
         self._settling = Settling(settings) if online else None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="tables so far", daemon=True)
@@ -70,31 +77,61 @@ class TablesSoFar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
-        if error is not None and self._unread:
+        if error is not None and (self._unread or self._undetected):
             with suppress(SltError):
-                self._rewrite(float("inf"))
+                self._write_curves(float("inf"))
+                self._write_stages(float("inf"))
 
     def _keep_writing(self) -> None:
-        wait = BETWEEN
-        while not self._ended.wait(wait):
-            started = time.monotonic()
-            if self._unread or (self._settling and self._settling.behind):
-                with suppress(SltError):  # what cannot be written or read here cannot at the end, and is said there
-                    self._rewrite(started + BURST)
-            wait = max(BETWEEN, (time.monotonic() - started) * (1 / SHARE - 1))
+        curves, stages = Pace(SHARE_OF_CURVES), Pace(SHARE_OF_STAGES)
+        while not self._ended.wait(min(LOOK, BETWEEN)):
+            with suppress(SltError):  # what cannot be written or read here cannot at the end, and is said there
+                if self._unread and curves.due:
+                    with curves.kept():
+                        self._write_curves(time.monotonic() + BURST)
+                if (self._undetected or (self._settling and self._settling.behind)) and stages.due:
+                    with stages.kept():
+                        self._write_stages(time.monotonic() + BURST)
 
-    def _rewrite(self, deadline: float) -> None:
+    def _write_curves(self, deadline: float) -> None:
         while self._unread and time.monotonic() < deadline:
             unit = self._unread.popleft()
             self._sampler = unit.sampler
             entries = self._folder.load_unit(unit.key).entries
             for checkpoint, entry in zip(unit.checkpoints, entries, strict=True):
                 self._rows[checkpoint.step] = row_of(checkpoint, entry, unit.sampler)
-        trajectory, measures = curves_of(self._rows.values(), self._sampler, self._step_unit)
-        write_curves(trajectory, measures, self._folder)
+        self._trajectory, measures = curves_of(self._rows.values(), self._sampler, self.step_unit)
+        self._undetected = True
+        write_curves(self._trajectory, measures, self._folder)
+
+    def _write_stages(self, deadline: float) -> None:
         if self._settling and not self._ended.is_set():
             self.settled = self._settling.feed(self._rows, deadline)
-        self.stages = detect(self._settings, trajectory, self._folder, self.settled if self._settling else None)
+        self._undetected = False
+        self.stages = detect(self._settings, self._trajectory, self._folder, self.settled if self._settling else None)
+
+
+class Pace:
+    """How often something is done: at least BETWEEN seconds apart, and for a share of the time at most."""
+
+    def __init__(self, share: float) -> None:
+        self._share, self._first = share, True
+        self._next = time.monotonic() + BETWEEN
+
+    @property
+    def due(self) -> bool:
+        """Whether it may be done again."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Around what is done."""
+        started = time.thread_time()  # others may keep the processor busy meanwhile
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - started
+            self._next = time.monotonic() + max(BETWEEN, spent * (1 / self._share - 1))
 
 
 class Settling:

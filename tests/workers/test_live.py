@@ -96,7 +96,7 @@ TABLES = ["trajectory.csv", "measures.csv", "stages.json", "gauges.json", "event
 def test_tables_grow_with_the_units_and_end_as_the_same_bytes_as_without(workplace, monkeypatch):
     monkeypatch.setattr("workers.so_far.BETWEEN", 1e9)
     assert workplace.run("--out", "without").exit_code == 0
-    workplace.configure(problem_args={"seconds": 0.06})  # another key, the same numbers
+    workplace.configure(problem_args={"seconds": 0.2})  # another key, the same numbers
     process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.PIPE, text=True)
 
     def rows() -> int:
@@ -106,7 +106,7 @@ def test_tables_grow_with_the_units_and_end_as_the_same_bytes_as_without(workpla
     seen = set()
     while process.poll() is None:
         seen.add(rows())
-        if 8 <= rows() < 12:
+        if (workplace.out / "stages.json").exists():
             assert Stages.from_dict(json.loads((workplace.out / "stages.json").read_text())).stages
         time.sleep(0.02)
     assert process.returncode == 0, process.stderr.read()

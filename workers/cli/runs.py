@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workers.cli.app import FAILED_ITEMS, INTERRUPTED, AsJson, Place, Set, app, folder_here, path, print_json, say
+
+if TYPE_CHECKING:
+    from workers.pipeline import Summary
 
 
 @app.command(epilog="Example: `slt train linear_network --out runs/linear --seed 1 --set width=8`")
@@ -80,13 +85,67 @@ def run(
     job = read_job(job_file, settings or (), out)
     from workers.pipeline import make_executor, run_job
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters and `timeout` interrupt with it
+    with _interrupted(job.out), progress_on_stderr() as phase:
+        summary = run_job(job, make_executor(job, serial=serial, workers=workers, address=address), phase)
+    _end(summary, as_json)
+
+
+@app.command(
+    "watch-dir",
+    epilog="""Examples: `slt watch-dir runs/grokking configs/grokking.yaml`
+
+    `slt watch-dir runs/grokking configs/grokking.yaml --until 20000 --idle 600`
+
+    A unit of work holds one checkpoint, unless the job says otherwise. Started again, it goes on where it was; and
+    `slt run JOBDIR/job.yaml`, with the job.yaml that it leaves in its folder, reuses all that it computed.""",
+)
+def watch_dir(
+    directory: Annotated[
+        Place, typer.Argument(parser=path, metavar="DIR", help="The directory that a training run writes to.")
+    ],
+    job_file: Annotated[Place, typer.Argument(parser=path, metavar="JOB.yaml", help="The job file.")],
+    settings: Set = None,
+    idle: Annotated[
+        float | None, typer.Option(min=0, help="End when no checkpoint has come for so many seconds; else never.")
+    ] = None,
+    until: Annotated[float | None, typer.Option(help="End when a checkpoint of this step, or later, is there.")] = None,
+    out: Annotated[Place | None, typer.Option(parser=path, help="Job folder, in place of the job file's own.")] = None,
+    serial: Annotated[bool, typer.Option("--serial", help="Compute in this process, without Ray.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Units at once; by default all cores.")] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; by default a local Ray is started.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a directory that training still writes: estimate each checkpoint once it is complete, settle boundaries.
+
+    Ctrl-C or SIGTERM ends it too, with tables, stages, comparison and report over what was estimated by then.
+    """
+    from workers.console import progress_on_stderr
+    from workers.job import read_job
+
+    job = read_job(job_file, settings or (), out, directory)
+    from workers.pipeline import make_executor
+    from workers.watch import Ending, watch
+
+    with _interrupted(job.out), progress_on_stderr() as phase:
+        executor = make_executor(job, serial=serial, workers=workers, address=address)
+        summary = watch(job, executor, phase, Ending(idle, until))
+    _end(summary, as_json)
+
+
+@contextmanager
+def _interrupted(out: object) -> Iterator[None]:
+    """Ctrl-C and SIGTERM, with which clusters and `timeout` interrupt, end in a sentence."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with progress_on_stderr() as phase:
-            summary = run_job(job, make_executor(job, serial=serial, workers=workers, address=address), phase)
+        yield
     except KeyboardInterrupt:
-        say(f"Interrupted. What is finished is kept in {job.out}; run the same command again to go on.")
+        say(f"Interrupted. What is finished is kept in {out}; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _end(summary: Summary, as_json: bool) -> None:
     if as_json:
         print_json(summary.to_dict())
     else:
