@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -61,7 +62,8 @@ class Progress(BaseModel):
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Errors that a route may answer with, besides those that every route may."""
-    return {code: {"model": Refusal} for code in (401, 413, 421, *codes)}
+    content = {"application/json": {"schema": {"$ref": REFERENCE.format(model="Refusal")}}}
+    return {code: {"description": HTTPStatus(code).phrase, "content": content} for code in (401, 413, 421, *codes)}
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -74,7 +76,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
             schemas = document["components"]["schemas"]
             schemas |= job.pop("$defs", {})
             job["required"] = [name for name in job["required"] if name not in ("name", "out")]
-            schemas["JobConfig"] = job
+            schemas |= {"JobConfig": job, "Refusal": Refusal.model_json_schema()}
             document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{"token": []}]
             app.openapi_schema = document
