@@ -130,7 +130,8 @@ class Pace:
         try:
             yield
         finally:
-            spent = time.thread_time() - started
+            spent = 0.0 if self._first else time.thread_time() - started  # the first time pays for imports
+            self._first = False
             self._next = time.monotonic() + max(BETWEEN, spent * (1 / self._share - 1))
 
 
