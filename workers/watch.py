@@ -83,8 +83,8 @@ def watch(job: JobConfig, executor: Executor, phase: Phase, ending: Ending) -> S
                     raise
         plan = follower.plan()
         summary = finish(plan, folder, follower.counts, status, seconds)
-        message = "; ".join(text for text in (summary.remark, *follower.remarks()) if text)
-        status.tell(state="STOPPED" if interrupted else "SUCCEEDED", message=message)
+        summary = replace(summary, remarks=tuple(follower.remarks()))
+        status.tell(state="STOPPED" if interrupted else "SUCCEEDED", message=summary.message)
     return summary
 
 
@@ -276,7 +276,8 @@ class _Follower:
         for name, boundaries in (("settled", settled), ("provisional", others)):
             if boundaries:
                 words.append(f"{name} at {', '.join(f'{boundary.step:,.0f}' for boundary in boundaries)}")
-        return "; ".join(words)
+        left_out = len(self._refused) + len(self._arrivals.broken)
+        return "; ".join([*words, *([f"{left_out} left out"] if left_out else [])])
 
 
 def _same_unit(checkpoint: Checkpoint, met: Mapping[int, Met]) -> None:

@@ -146,6 +146,8 @@ def _interrupted(out: object) -> Iterator[None]:
 
 
 def _end(summary: Summary, as_json: bool) -> None:
+    for remark in summary.remarks:
+        say(remark)
     if as_json:
         print_json(summary.to_dict())
     else:
