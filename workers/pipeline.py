@@ -66,7 +66,11 @@ def make_executor(job: JobConfig, *, serial: bool, workers: int | None, address:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished job tells its user."""
+    """What a finished job tells its user.
+
+    Attributes:
+        remarks: what following left out, and why.
+    """
 
     out: Location
     report: Location
@@ -76,6 +80,7 @@ class Summary:
     comparison: Comparison | None
     units: dict[str, int]
     seconds: dict[str, float]
+    remarks: tuple[str, ...] = ()
 
     @property
     def failed_items(self) -> dict[float, str]:
@@ -90,10 +95,11 @@ class Summary:
         return items
 
     @property
-    def remark(self) -> str:
+    def message(self) -> str:
         """What there is to say of checkpoints without an estimate; empty if there are none."""
         failed = len(self.failed_items)
-        return f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else ""
+        sentence = f"{failed} checkpoint{'' if failed == 1 else 's'} failed" if failed else ""
+        return "; ".join(text for text in (sentence, *self.remarks) if text)
 
     def _refined(self) -> dict[str, Any]:
         """Verdicts of each refined LLC, and the boundaries that it sees with a probability of at least one half."""
@@ -202,7 +208,7 @@ def finish(plan: Plan, folder: JobFolder, units: dict[str, int], status: Status,
     with timed(seconds, "report"):
         report = write_report(folder.path)
     summary = Summary(plan.job.out, report, tables, stages, gauges, comparison, units, seconds)
-    status.tell(message=summary.remark)
+    status.tell(message=summary.message)
     return summary
 
 
