@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -78,10 +79,8 @@ class Subject:
     @classmethod
     def _of_refined(cls, job: JobConfig, name: str) -> Subject:
         settings = job.refinements[name]
-        try:
+        with _named(name):
             found = _loaded(job, Refinement(settings.parameters, settings.data))
-        except ProblemError as error:
-            raise ProblemError(f"refinement '{name}': {error}") from error
         return cls(job.model_copy(update={"measures": ()}), *found)
 
     def read(self, checkpoint: Checkpoint, *, first: bool) -> str:
@@ -92,8 +91,11 @@ class Subject:
         """
         weights = load_fitting(checkpoint, self.problem.model, self.job.problem, self.job.problem_args)
         if first:
-            for each in (self, *self.refined.values()):
-                _try_problem(each.problem, weights, each.job, self.job.sampler.resolve(self.job.resources.device))
+            sampler = self.job.sampler.resolve(self.job.resources.device)
+            _try_problem(self.problem, weights, self.job, sampler)
+            for name, each in self.refined.items():
+                with _named(name):
+                    _try_problem(each.problem, weights, each.job, sampler)
         return content_hash(weights)
 
     def unit(self, group: Sequence[tuple[Checkpoint, str]], sampler: SamplerConfig) -> Unit:
@@ -130,6 +132,14 @@ class Subject:
             return 0
         sampler = replace(self.job.sampler.resolve("cpu"), engine="auto")
         return chain_bytes(make_group(self.problem, [self.problem.model.state_dict()], sampler))
+
+
+@contextmanager
+def _named(refinement: str) -> Iterator[None]:
+    try:
+        yield
+    except ProblemError as error:
+        raise ProblemError(f"refinement '{refinement}': {error}") from error
 
 
 def _loaded(job: JobConfig, refinement: Refinement | None) -> tuple[Problem, ProblemReference]:

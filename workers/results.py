@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,11 +27,12 @@ from slt.online import Settled
 from slt.stages import Boundary, Stages, detect_stages
 from slt.trajectory import Estimate, Floats, Trajectory, Verdict, VerdictKind
 from workers.executor import Failure
-from workers.files import write_json, write_path
+from workers.files import remove, write_json, write_path
 from workers.job import StageSettings
 from workers.plan import Plan
+from workers.refined import FILE, column, write_refined
 from workers.store import JobFolder
-from workers.units import CheckpointResult
+from workers.units import CheckpointResult, Unit
 
 
 @dataclass(frozen=True)
@@ -47,32 +49,44 @@ class Tables:
 
     Attributes:
         excess_loss: (T, C, B+D) paired differences, burn-in included.
+        distance, acceptance: (T, C) of each chain.
         measures: (T,) by name.
         failures: the checkpoints without numbers, and why.
+        refined: the tables of each refined LLC by its name, without measures.
     """
 
     trajectory: Trajectory
     excess_loss: Floats
+    distance: Floats
+    acceptance: Floats
     measures: dict[str, Floats]
     failures: tuple[tuple[Checkpoint, Failure], ...]
+    refined: Mapping[str, Tables] = field(default_factory=dict)
 
 
 def read_units(plan: Plan, folder: JobFolder) -> Tables:
     """Put the results of all units together."""
+    refined = {name: _read(plan, units, folder) for name, units in plan.refined.items()}
+    return replace(_read(plan, plan.units, folder), refined=refined)
+
+
+def _read(plan: Plan, units: Sequence[Unit], folder: JobFolder) -> Tables:
     sampler = plan.sampler
     excess_loss = np.full((len(plan.checkpoints), sampler.chains, sampler.burn_in + sampler.draws), np.nan)
+    distance, acceptance = np.full((2, *excess_loss.shape[:2]), np.nan)
     rows: list[Row] = []
     failures = []
-    for unit in plan.units:
-        result = folder.load_unit(unit.key)
+    results = folder.load_units([unit.key for unit in units])
+    for unit, result in zip(units, results, strict=True):
         for checkpoint, entry in zip(unit.checkpoints, result.entries, strict=True):
             if isinstance(entry, Failure):
                 failures.append((checkpoint, entry))
             else:
                 excess_loss[len(rows)] = entry.excess_loss_CD
+                distance[len(rows)], acceptance[len(rows)] = entry.distance_C, entry.acceptance_C
             rows.append(row_of(checkpoint, entry, sampler))
     trajectory, measures = curves_of(rows, sampler, plan.checkpoints.unit)
-    return Tables(trajectory, excess_loss, measures, tuple(failures))
+    return Tables(trajectory, excess_loss, distance, acceptance, measures, tuple(failures))
 
 
 def row_of(checkpoint: Checkpoint, entry: CheckpointResult | Failure, sampler: SamplerConfig) -> Row:
@@ -86,6 +100,9 @@ def row_of(checkpoint: Checkpoint, entry: CheckpointResult | Failure, sampler: S
         sampler.n_beta,
         burn_in=sampler.burn_in,
         reference="self",  # whether it is saturated shows only beside its neighbours
+        n_samples=entry.n_samples,
+        distance_KC=entry.distance_C[None],
+        acceptance_KC=entry.acceptance_C[None],
     )
     return Row(replace(estimate, excess_loss=None), entry.measures)
 
@@ -102,11 +119,13 @@ def curves_of(rows: Iterable[Row], sampler: SamplerConfig, step_unit: str) -> tu
 
 
 def write_tables(plan: Plan, tables: Tables, folder: JobFolder) -> None:
-    """Write trajectory.csv, measures.csv, traces.zarr and failures/."""
+    """Write trajectory.csv, measures.csv, refinements.csv, traces.zarr and failures/."""
     trajectory = tables.trajectory
     write_curves(trajectory, tables.measures, folder)
+    write_refinements({name: each.trajectory for name, each in tables.refined.items()}, folder)
     traces = xr.Dataset(
-        {"excess_loss": (("checkpoint", "chain", "draw"), tables.excess_loss, {"units": "nats per sample"})},
+        _variables(tables, "")
+        | {k: v for name, each in tables.refined.items() for k, v in _variables(each, name).items()},
         coords={"checkpoint": trajectory.steps},
         attrs={"n_beta": plan.sampler.n_beta, "burn_in": plan.sampler.burn_in, "step_unit": trajectory.step_unit},
     )
@@ -114,10 +133,33 @@ def write_tables(plan: Plan, tables: Tables, folder: JobFolder) -> None:
     write_path(folder.path / "failures", lambda path: _write_failures(path, tables))
 
 
+def _variables(tables: Tables, refinement: str) -> dict[str, Any]:
+    """What the chains met, draw by draw, chain by chain and in all; acceptance only of kernels that refuse."""
+    suffix, trajectory = f"_{refinement}" if refinement else "", tables.trajectory
+    variables: dict[str, Any] = {
+        "excess_loss": (("checkpoint", "chain", "draw"), tables.excess_loss, {"units": "nats per sample"}),
+        "distance": (("checkpoint", "chain"), tables.distance, {"units": "parameters"}),
+    }
+    if np.isfinite(tables.acceptance).any():
+        variables["acceptance"] = (("checkpoint", "chain"), tables.acceptance)
+    for name in ("wbic", "heat_capacity"):
+        if (values := getattr(trajectory, name)) is not None:
+            variables[name] = (("checkpoint",), values)
+    return {f"{name}{suffix}": variable for name, variable in variables.items()}
+
+
 def write_curves(trajectory: Trajectory, measures: Mapping[str, Floats], folder: JobFolder) -> None:
     """Write trajectory.csv and measures.csv."""
     write_path(folder.path / "trajectory.csv", trajectory.to_csv)
     write_path(folder.path / "measures.csv", lambda path: _write_measures(path, trajectory.steps, measures))
+
+
+def write_refinements(curves: Mapping[str, Trajectory], folder: JobFolder) -> None:
+    """Write refinements.csv, or remove an earlier job's."""
+    if curves:
+        write_path(folder.path / FILE, lambda path: write_refined(curves, path))
+    else:
+        remove(folder.path / FILE)
 
 
 def detect(
@@ -135,7 +177,7 @@ def detect(
     try:
         stages = detect_stages(trajectory.finite(), axis=settings.axis, draws=settings.draws, seed=settings.seed)
     except TrajectoryError:
-        path.unlink(missing_ok=True)
+        remove(path)
         return None
     document = stages.to_dict(with_draws=True)
     if settled is not None:
@@ -152,13 +194,14 @@ def same_boundary(one: Boundary, other: Boundary) -> bool:
 
 
 def gauge_measures(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Gauges | None:
-    """Which boundaries the LLC shares with the measures; writes gauges.json. None without stages."""
+    """Which boundaries the LLC shares with refined ones and measures; writes gauges.json. None without stages."""
     path = folder.path / "gauges.json"
     if stages is None:
-        path.unlink(missing_ok=True)
+        remove(path)
         return None
     settings, trajectory = plan.job.stages, tables.trajectory
-    curves = {
+    curves = {column(name): each.trajectory.finite() for name, each in tables.refined.items()}
+    curves |= {
         name: Trajectory(trajectory.steps, values, step_unit=trajectory.step_unit)
         for name, values in tables.measures.items()
     }
@@ -174,7 +217,7 @@ def compare_events(plan: Plan, tables: Tables, stages: Stages | None, folder: Jo
     """
     if stages is None:
         for name in ("events.csv", "comparison.json"):
-            (folder.path / name).unlink(missing_ok=True)
+            remove(folder.path / name)
         return None
     trajectory = tables.trajectory
     kept = np.flatnonzero(np.isin(trajectory.steps, trajectory.finite().steps))
@@ -221,11 +264,12 @@ def _write_traces(traces: xr.Dataset, path: Path) -> None:
 
 def _write_failures(path: Path, tables: Tables) -> None:
     path.mkdir()
-    for checkpoint, failure in tables.failures:
-        document = {
-            "steps": [checkpoint.step],
-            "kind": failure.kind,
-            "error": failure.error,
-            "traceback": failure.traceback,
-        }
-        write_json(path / f"step_{checkpoint.step}.json", document)
+    for name, table in {"": tables, **tables.refined}.items():
+        for checkpoint, failure in table.failures:
+            document = {
+                "steps": [checkpoint.step],
+                "kind": failure.kind,
+                "error": f"refinement '{name}': {failure.error}" if name else failure.error,
+                "traceback": failure.traceback,
+            }
+            write_json(path / f"step_{checkpoint.step}{'.' if name else ''}{name}.json", document)

@@ -107,6 +107,8 @@ class JobFolder:
                 arrays[f"excess_loss_CD.{position}"] = entry.excess_loss_CD
                 arrays[f"loss.{position}"] = entry.loss
                 arrays[f"distance_C.{position}"] = entry.distance_C
+                arrays[f"acceptance_C.{position}"] = entry.acceptance_C
+                arrays[f"n_samples.{position}"] = entry.n_samples
                 for name, value in entry.measures.items():
                     arrays[f"measure.{position}.{name}"] = value
         path = self._partial(key) if failures else self._done(key)
@@ -147,5 +149,7 @@ def _read_entry(arrays: Mapping[str, Any], position: int) -> CheckpointResult:
         excess_loss_CD=arrays[f"excess_loss_CD.{position}"],
         loss=float(arrays[f"loss.{position}"]),
         distance_C=arrays[f"distance_C.{position}"],
+        acceptance_C=arrays[f"acceptance_C.{position}"],
+        n_samples=int(arrays[f"n_samples.{position}"]),
         measures={name.removeprefix(prefix): float(arrays[name]) for name in arrays if name.startswith(prefix)},
     )

@@ -29,7 +29,7 @@ import estimators
 from estimators.checkpoints import Checkpoint, content_hash, load_fitting
 from estimators.llc import SamplerConfig, sample_group
 from estimators.measures import evaluate
-from estimators.problem import Problem, load_problem, problem_tensors
+from estimators.problem import Problem, load_problem, n_samples, problem_tensors
 from estimators.refinement import Refinement, refine
 from estimators.storage import COPIES_AT_ONCE, in_order
 from slt.errors import NodeError, StorageError, UnreadableCheckpoint
@@ -93,12 +93,16 @@ class CheckpointResult:
         excess_loss_CD: (C, B+D) paired differences L_B(w) - L_B(w*), burn-in included.
         loss: L_n(w*), nats per sample.
         distance_C: (C,) rms distance of the draws from w*.
+        acceptance_C: (C,) mean probability of accepting a proposal; NaN for a kernel that refuses none.
+        n_samples: size of the data set.
         measures: further measures by name.
     """
 
     excess_loss_CD: Floats
     loss: float
     distance_C: Floats
+    acceptance_C: Floats
+    n_samples: int
     measures: Mapping[str, float]
 
 
@@ -159,11 +163,14 @@ def _compute(unit: Unit, positions: Sequence[int]) -> list[CheckpointResult]:
     load = partial(_load_expected, unit, problem=problem)
     weights = list(in_order(load, positions, unit.checkpoints[0].path, COPIES_AT_ONCE))
     traces = sample_group(problem, weights, unit.sampler)
+    acceptance_KC = np.full_like(traces.distance_KC, np.nan) if traces.acceptance_KC is None else traces.acceptance_KC
     return [
         CheckpointResult(
             excess_loss_CD=np.asarray(traces.excess_loss_KCD[row], dtype=float),
             loss=float(traces.loss_K[row]),
             distance_C=np.asarray(traces.distance_KC[row], dtype=float),
+            acceptance_C=np.asarray(acceptance_KC[row], dtype=float),
+            n_samples=n_samples(problem),
             measures=evaluate(unit.measures, problem, checkpoint_weights),
         )
         for row, checkpoint_weights in enumerate(weights)

@@ -91,18 +91,25 @@ class Flag:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One measure below the LLC, on the same axis, with the onsets of its own bursts."""
+    """One refined LLC or measure below the LLC, on the same axis, with the onsets of its own bursts.
+
+    `half_width` is that of a refined LLC's 90 % interval.
+    """
 
     name: str
     steps: Floats
     values: Floats
     log: bool
     onsets: tuple[Onset, ...]
+    half_width: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """Everything that a drawer draws; `curve` holds only the checkpoints that the axis can show."""
+    """Everything that a drawer draws; `curve` holds only the checkpoints that the axis can show.
+
+    `half_width` is that of the LLC's 90 % interval over chains, at the curve's steps.
+    """
 
     axis: Axis
     curve: Trajectory
@@ -114,6 +121,7 @@ class Drawing:
     flags: tuple[Flag, ...]
     panels: tuple[Panel, ...]
     notes: tuple[str, ...]
+    half_width: Floats | None = None
 
     @property
     def lanes(self) -> int:

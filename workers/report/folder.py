@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from slt.events import CircuitEvent, read_events
 from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import Floats, Trajectory
+from workers.refined import FILE, read_refined
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class JobRecord:
         trajectory: LLC per checkpoint, or None if no checkpoint was estimated.
         measures: (T',) values per measure name, at `measure_steps`.
         measure_steps: (T',) steps of the measures, increasing.
+        refined: the refined LLCs by name, at the trajectory's steps; their verdicts have no sentences.
         calibration: why the sampler's settings are what they are, in sentences, if calibration chose them.
     """
 
@@ -55,6 +57,7 @@ class JobRecord:
     events: tuple[CircuitEvent, ...]
     failures: tuple[FailedItem, ...]
     calibration: tuple[str, ...] = ()
+    refined: Mapping[str, Trajectory] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -90,10 +93,11 @@ def read_job(folder: Path) -> JobRecord:
     if not isinstance(settings, dict):
         raise JobError(f"{folder / 'job.yaml'} is not a mapping of settings; run the job again to write it anew")
     measure_steps, measures = _measures(folder / "measures.csv")
+    step_unit = str(settings.get("step_unit", "step"))
     return JobRecord(
         folder=folder,
         settings=settings,
-        trajectory=_trajectory(folder / "trajectory.csv", str(settings.get("step_unit", "step"))),
+        trajectory=_trajectory(folder / "trajectory.csv", step_unit),
         measure_steps=measure_steps,
         measures=measures,
         stages=_optional(folder / "stages.json", Stages.from_dict),
@@ -102,6 +106,7 @@ def read_job(folder: Path) -> JobRecord:
         events=read_events(folder / "events.csv") if (folder / "events.csv").is_file() else (),
         failures=tuple(_parsed(path, _failed_item) for path in sorted((folder / "failures").glob("*.json"))),
         calibration=_optional(folder / "calibration.json", partial(_calibration, settings)) or (),
+        refined=_refined(folder / FILE, settings.get("refinements") or {}, step_unit),
     )
 
 
@@ -117,6 +122,13 @@ def _trajectory(path: Path, unit: str) -> Trajectory | None:
         return None
     trajectory = Trajectory.from_csv(path, step_unit=unit)
     return trajectory if len(trajectory) else None
+
+
+def _refined(path: Path, refinements: Mapping[str, Any], step_unit: str) -> dict[str, Trajectory]:
+    try:
+        return read_refined(path, tuple(refinements), step_unit) if refinements and path.is_file() else {}
+    except (ValueError, KeyError) as error:
+        raise JobError(f"{path} is damaged ({error}); run the job again to write it anew") from error
 
 
 def _measures(path: Path) -> tuple[Floats, dict[str, Floats]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from slt.trajectory import Floats
+from slt.trajectory import Floats, Trajectory
 from workers.report.drawing import Drawing, Mark, Onset, Panel, finite_runs
 from workers.report.palette import CHAIN, CURVE, EVENT, FLAG, GREY, GRID, INK, MEASURE, ONSET, STAGE
 from workers.report.words import number, step_text
@@ -27,7 +28,10 @@ def interactive_figure(drawing: Drawing) -> dict[str, Any]:
     _curve(figure, drawing)
     _ribbon(figure, drawing)
     for i, panel in enumerate(drawing.panels):
-        _line(figure, panel.steps, panel.values, f"y{4 + i}", MEASURE, panel.name, drawing.axis.unit)
+        color = MEASURE if panel.half_width is None else CURVE
+        if panel.half_width is not None:
+            _band(figure, panel.steps, panel.values, panel.half_width, f"y{4 + i}")
+        _line(figure, panel.steps, panel.values, f"y{4 + i}", color, panel.name, drawing.axis.unit, panel.half_width)
         _onsets(figure, panel.onsets, f"y{4 + i}", size=7)
     plain: dict[str, Any] = json.loads(figure.to_json())
     return plain
@@ -184,9 +188,9 @@ def _curve(figure: Any, drawing: Drawing) -> None:
                 x=curve.steps, y=chain, yaxis="y2", mode="lines", hoverinfo="skip", opacity=0.55,
                 line={"color": CHAIN, "width": 0.8},
             )  # fmt: skip
-    if curve.llc_std_error is not None:
-        _band(figure, curve.steps, curve.llc, curve.llc_std_error)
-    _line(figure, curve.steps, curve.llc, "y2", CURVE, "LLC", unit, curve.llc_std_error)
+    if drawing.half_width is not None:
+        _band(figure, curve.steps, curve.llc, drawing.half_width, "y2")
+    _line(figure, curve.steps, curve.llc, "y2", CURVE, "LLC", unit, drawing.half_width, _beside(curve))
     for flag in drawing.flags:
         color, symbol, _ = FLAG[flag.kind]
         figure.add_scatter(
@@ -215,11 +219,21 @@ def _onsets(figure: Any, onsets: tuple[Onset, ...], yaxis: str, size: float) -> 
         )  # fmt: skip
 
 
-def _band(figure: Any, steps: Floats, middle: Floats, half_width: Floats) -> None:
+def _beside(curve: Trajectory) -> list[str]:
+    """What the same draws say besides the LLC, for whoever points at a checkpoint."""
+    names = {"heat_capacity": "heat capacity", "wbic": "WBIC", "acceptance": "acceptance"}
+    known = {label: values for name, label in names.items() if (values := getattr(curve, name)) is not None}
+    return [
+        "".join(f"<br>{label} {number(values[row])}" for label, values in known.items() if np.isfinite(values[row]))
+        for row in range(len(curve))
+    ]
+
+
+def _band(figure: Any, steps: Floats, middle: Floats, half_width: Floats, yaxis: str) -> None:
     for run in finite_runs(middle + half_width):
         there, back = middle[run] + half_width[run], middle[run] - half_width[run]
         figure.add_scatter(
-            x=np.concatenate([steps[run], steps[run][::-1]]), y=np.concatenate([there, back[::-1]]), yaxis="y2",
+            x=np.concatenate([steps[run], steps[run][::-1]]), y=np.concatenate([there, back[::-1]]), yaxis=yaxis,
             mode="lines", line={"width": 0}, fill="toself", fillcolor="rgba(0,114,178,0.20)", hoverinfo="skip",
         )  # fmt: skip
 
@@ -232,16 +246,19 @@ def _line(
     color: str,
     name: str,
     unit: str,
-    error: Floats | None = None,
+    half_width: Floats | None = None,
+    beside: Sequence[str] = (),
 ) -> None:
-    errors = np.full(len(steps), np.nan) if error is None else error
+    half_widths = np.full(len(steps), np.nan) if half_width is None else half_width
     figure.add_scatter(
         x=steps, y=values, yaxis=yaxis, mode="lines+markers", hoverinfo="text",
         line={"color": color, "width": 1.6 if yaxis == "y2" else 1.2},
         marker={"size": 3.5 if yaxis == "y2" else 2.5, "color": color},
         hovertext=[
-            _plain(f"{unit} {step_text(s)}: {name} {number(v)}" + (f" ± {number(e)}" if np.isfinite(e) else ""))
-            for s, v, e in zip(steps, values, errors, strict=True)
+            _plain(f"{unit} {step_text(s)}: {name} {number(v)}")
+            + (f" ({number(v - h)} to {number(v + h)})" if np.isfinite(h) else "")
+            + text
+            for s, v, h, text in zip(steps, values, half_widths, beside or [""] * len(steps), strict=True)
         ],
     )  # fmt: skip
 

@@ -126,6 +126,7 @@ def _content(job: JobRecord) -> dict[str, Any]:
         "no_comparison": _no_comparison(job),
         "counts": tables.verdict_counts(job),
         "verdicts": tables.verdict_rows(job),
+        "refined": tables.refined_rows(job),
         "meanings": MEANINGS,
         "settings": list(tables.setting_rows(job.settings)),
         "calibration": job.calibration,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from slt.events import CircuitEvent
 from slt.stages import Boundary, Stages
 from slt.trajectory import Floats, Trajectory, VerdictKind
+from workers.refined import column
 from workers.report.drawing import Axis, Drawing, Flag, Mark, Onset, Panel, Span
 from workers.report.folder import JobRecord
 from workers.report.words import count, interval, number, probability, step_text
@@ -35,10 +36,12 @@ def prepare(job: JobRecord) -> Drawing | None:
         return None
     axis = _axis(shown, log)
     height_range = _height_range(shown)
+    curve = shown.select(_visible(shown.steps, axis))
     boundaries = in_lanes(_boundary_marks(job.stages, axis), axis, first_lane=0)
     return Drawing(
         axis=axis,
-        curve=shown.select(_visible(shown.steps, axis)),
+        curve=curve,
+        half_width=_half_width(curve),
         height_range=height_range,
         boundaries=boundaries,
         onsets=_onsets(job.stages, shown, axis),
@@ -65,6 +68,11 @@ def _visible(steps: Floats, axis: Axis) -> NDArray[np.intp]:
     """Indices of points that can be told apart on a screen."""
     _, first = np.unique(np.floor(axis.fraction(steps) * FINEST), return_index=True)
     return np.asarray(first, dtype=np.intp)
+
+
+def _half_width(curve: Trajectory) -> Floats | None:
+    limits = curve.interval()
+    return None if limits is None else limits[1] - curve.llc
 
 
 def _height_range(shown: Trajectory) -> tuple[float, float]:
@@ -191,14 +199,20 @@ def _panels(job: JobRecord, axis: Axis) -> tuple[Panel, ...]:
     shown = np.flatnonzero((job.measure_steps >= axis.low) & (job.measure_steps <= axis.high))
     shown = shown[_visible(job.measure_steps[shown], axis)]
     steps = job.measure_steps[shown]
-    panels = []
-    for name, column in job.measures.items():
-        values = column[shown]
+    panels = [_refined_panel(column(name), curve, axis) for name, curve in job.refined.items()]
+    for name, column_of_measure in job.measures.items():
+        values = column_of_measure[shown]
         known = values[np.isfinite(values)]
         if len(known):
             log = bool(known.min() > 0 and known.max() > 100 * known.min())
             panels.append(Panel(name, steps, values, log, _measured_onsets(job, name, steps, values, axis)))
     return tuple(panels)
+
+
+def _refined_panel(name: str, curve: Trajectory, axis: Axis) -> Panel:
+    shown = np.flatnonzero((curve.steps >= axis.low) & (curve.steps <= axis.high))
+    curve = curve.select(shown[_visible(curve.steps[shown], axis)])
+    return Panel(name, curve.steps, curve.llc, False, (), _half_width(curve))
 
 
 def _notes(job: JobRecord, axis: Axis, height_range: tuple[float, float]) -> Iterable[str]:

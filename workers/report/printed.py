@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from slt.trajectory import Floats
 from workers.report.drawing import Drawing, Mark, Onset
 from workers.report.palette import CHAIN, CURVE, EVENT, FLAG, GREY, GRID, INK, MEASURE, ONSET, STAGE
 
@@ -58,7 +59,9 @@ def printed_figure(drawing: Drawing, *, panels: bool) -> Any:
     _curve(axes[1], drawing)
     _ribbon(axes[2], drawing)
     for ax, panel in zip(axes[3:], measures, strict=True):
-        ax.plot(panel.steps, panel.values, color=MEASURE, linewidth=0.9)
+        ax.plot(panel.steps, panel.values, color=MEASURE if panel.half_width is None else CURVE, linewidth=0.9)
+        if panel.half_width is not None:
+            _band(ax, panel.steps, panel.values, panel.half_width)
         ax.set_yscale("log" if panel.log else "linear")
         if panel.log:
             ax.yaxis.minorticks_off()
@@ -122,9 +125,8 @@ def _curve(ax: Any, drawing: Drawing) -> None:
     curve = drawing.curve
     if curve.llc_chains is not None:
         ax.plot(curve.steps, curve.llc_chains, color=CHAIN, linewidth=0.5, alpha=0.55)
-    if curve.llc_std_error is not None:
-        low, high = curve.llc - curve.llc_std_error, curve.llc + curve.llc_std_error
-        ax.fill_between(curve.steps, low, high, color=CURVE, alpha=0.2, linewidth=0)
+    if drawing.half_width is not None:
+        _band(ax, curve.steps, curve.llc, drawing.half_width)
     ax.plot(curve.steps, curve.llc, color=CURVE, linewidth=1.2, marker=".", markersize=2.5)
     for flag in drawing.flags:
         color, _, marker = FLAG[flag.kind]
@@ -133,6 +135,10 @@ def _curve(ax: Any, drawing: Drawing) -> None:
     _onsets(ax, drawing.onsets, size=4.5)
     ax.set_ylim(*drawing.height_range)
     ax.set_ylabel("LLC")
+
+
+def _band(ax: Any, steps: Floats, middle: Floats, half_width: Floats) -> None:
+    ax.fill_between(steps, middle - half_width, middle + half_width, color=CURVE, alpha=0.2, linewidth=0)
 
 
 def _onsets(ax: Any, onsets: tuple[Onset, ...], size: float) -> None:

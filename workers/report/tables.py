@@ -15,6 +15,7 @@ from slt.events import CircuitEvent
 from slt.matching import Match
 from slt.stages import Boundary, Landmark
 from slt.trajectory import Floats, Verdict, VerdictKind
+from workers.refined import column
 from workers.report.folder import JobRecord
 from workers.report.words import decades, exact_step, interval, number, p_value, probability, step_text
 
@@ -209,6 +210,25 @@ def verdict_counts(job: JobRecord) -> list[tuple[VerdictKind, int]]:
     verdicts = job.trajectory.verdicts if job.trajectory else None
     counts = Counter(verdict.kind for verdict in verdicts or ())
     return [(kind, counts[kind]) for kind in VerdictKind if counts[kind]]
+
+
+def refined_rows(job: JobRecord) -> list[tuple[str, str, str, str, list[str]]]:
+    """Each refined LLC: column, what moves, its data, the range of its LLC, and its verdicts with their counts."""
+    rows = []
+    for name, curve in job.refined.items():
+        asked = job.settings["refinements"][name]
+        known = curve.llc[np.isfinite(curve.llc)]
+        counts = Counter(verdict.kind for verdict in curve.verdicts or ())
+        rows.append(
+            (
+                column(name),
+                ", ".join(asked.get("parameters") or ()) or "all",
+                asked.get("data") or "the problem's",
+                f"{number(known.min())} to {number(known.max())}" if len(known) else "",
+                [f"{counts[kind]} {kind.value}" for kind in VerdictKind if counts[kind]],
+            )
+        )
+    return rows
 
 
 def verdict_rows(job: JobRecord) -> list[VerdictRow]:
