@@ -38,7 +38,7 @@ def listing(place: UPath) -> dict[str, int]:
     """
     root = place.path.rstrip("/")
     try:
-        found = reach(place, lambda files: files.find(place.path, detail=True))
+        found = reach(place, lambda files: _find(files, place))
     except FileNotFoundError:
         return {}
     names = {
@@ -47,6 +47,11 @@ def listing(place: UPath) -> dict[str, int]:
         if not name.endswith("/")  # an object that stands for a folder
     }
     return {name: size for name, size in names.items() if not {"", ".", ".."} & set(name.split("/")) or not name}
+
+
+def _find(files: Any, place: UPath) -> Any:
+    files.invalidate_cache()
+    return files.find(place.path, detail=True)
 
 
 def walk(place: UPath, names: Iterable[str]) -> Iterator[tuple[UPath, list[str], list[str]]]:

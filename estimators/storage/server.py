@@ -12,7 +12,14 @@ from functools import cache
 from typing import Any, TypeVar
 
 import fsspec
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 from upath import UPath
 
 from slt.errors import StorageError
@@ -24,7 +31,10 @@ STALL = 20.0
 
 _ONE_TRY = {"retries": {"total_max_attempts": 1}, "connect_timeout": STALL / 2, "read_timeout": STALL}
 # Lists are asked for anew: training writes while we look. How often to try is decided here and not also inside.
-_OPTIONS: Mapping[str, dict[str, Any]] = {"s3": {"use_listings_cache": False, "config_kwargs": _ONE_TRY}}
+_OPTIONS: Mapping[str, dict[str, Any]] = {
+    "s3": {"use_listings_cache": False, "config_kwargs": _ONE_TRY},
+    "gs": {"use_listings_cache": False},
+}
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HOPELESS = {errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.EROFS}
@@ -34,6 +44,9 @@ _PASSING = {"ConnectionError", "HTTPClientError", "ClientConnectionError", "Clie
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}
 _DRIVERS_OWN = {"BotoCoreError", "ClientError", "HttpError", "GoogleAuthError", "ValueError"}
 
+# Kinds of places whose server was given up: it is asked once more, and not for another minute, until it answers.
+_given_up: set[str] = set()
+
 Result = TypeVar("Result")
 log = logging.getLogger("slt")
 
@@ -41,7 +54,7 @@ log = logging.getLogger("slt")
 @cache
 def _driver(protocol: str) -> Any:
     """One for all threads; its credentials are those of this process's environment."""
-    options = _OPTIONS.get("s3" if protocol == "s3a" else protocol, {})
+    options = _OPTIONS.get({"s3a": "s3", "gcs": "gs"}.get(protocol, protocol), {})
     files = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
     if "config_kwargs" in options:
         files.retries = 1
@@ -64,12 +77,14 @@ def reach(place: UPath, act: Callable[[Any], Result]) -> Result:
     persistent = Retrying(
         retry=retry_if_exception(_may_pass),
         wait=wait_exponential_jitter(multiplier=0.25, max=5.0, jitter=0.5),
-        stop=stop_after_delay(PATIENCE),
+        stop=stop_after_attempt(1) if place.protocol in _given_up else stop_after_delay(PATIENCE),
         before_sleep=tell,
         reraise=True,
     )
     try:
-        return persistent(lambda: act(_driver(place.protocol)))
+        result = persistent(lambda: act(_driver(place.protocol)))
+        _given_up.discard(place.protocol)
+        return result
     except FileNotFoundError as error:
         if not _is_about_the_bucket(error):
             raise
@@ -77,6 +92,7 @@ def reach(place: UPath, act: Callable[[Any], Result]) -> Result:
     except Exception as error:
         if not isinstance(error, OSError) and not _names(error) & (_DRIVERS_OWN | _PASSING):
             raise
+        (_given_up.add if _may_pass(error) else _given_up.discard)(place.protocol)
         raise StorageError(_refusal(place, error)) from None
 
 

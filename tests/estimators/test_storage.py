@@ -39,6 +39,7 @@ def gate(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     yield gate
     gate.shut()
     server._driver.cache_clear()
+    server._given_up.clear()
 
 
 def every_kind(folder: Path) -> Path:
@@ -272,6 +273,26 @@ def test_a_server_that_stays_away_is_one_sentence(
             assert time.monotonic() - began < 30
     finally:
         store.go_on()
+
+
+def test_a_server_that_was_given_up_is_not_waited_for_again_until_it_answers(
+    gate: Gate, something: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 2.0)
+    gate.shut()
+
+    def seconds_until_given_up() -> float:
+        began = time.monotonic()
+        with pytest.raises(StorageError, match="has not answered"):
+            listing(something.parent)
+        return time.monotonic() - began
+
+    assert seconds_until_given_up() > 2
+    assert seconds_until_given_up() < 1.5
+    gate.open()
+    assert "file" in listing(something.parent)
+    gate.shut()
+    assert seconds_until_given_up() > 2
 
 
 def test_an_object_that_is_not_there_is_no_reason_to_wait(gate: Gate, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def gate(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     yield gate
     gate.shut()
     server._driver.cache_clear()
+    server._given_up.clear()
 
 
 @pytest.fixture
