@@ -45,7 +45,7 @@ export const VERDICTS = {
     meaning: "the chains hardly moved within their draws; a larger step size, or more draws",
   },
   "failed": {
-    color: "alarm", symbol: "cross-thin-open", path: "M11 2v10M6 7h10",
+    color: "alarm", symbol: "cross-open", path: "M11 2v10M6 7h10",
     meaning: "sampling raised an error; see its sentence",
   },
 };
