@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from estimators.storage import server
 from tests.workers.conftest import Workplace
@@ -188,6 +189,23 @@ def test_commands_on_tables_read_and_write_object_storage(remote: Workplace, sto
     assert (missing.exit_code, missing.stderr) == (2, "Error: no such file: s3://jobs/none.csv\n")
     no_job = remote.slt("report", "s3://jobs/runs")
     assert (no_job.exit_code, no_job.stderr.partition(";")[0]) == (2, "Error: no job.yaml in s3://jobs/runs")
+
+
+def test_the_commands_of_the_page_on_object_storage_work_as_written(
+    workplace: Workplace, store: ObjectStore, gate: Gate
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/storage.md").read_text(encoding="utf-8")
+    places = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    commands = re.findall(r"^\$ slt (.*)$", page, re.MULTILINE)
+    assert len(commands) == 5
+    (workplace.path / "runs" / "events.csv").write_text("name,step\nmemorised,30\n")
+    store.upload(workplace.path / "runs", "team", "runs/grokking")
+    workplace.configure(**places)
+    Path("tiny.yaml").rename("job.yaml")
+    for command in commands:
+        done = workplace.slt(*command.split(), *(["--serial"] if command.startswith("run") else []))
+        assert done.exit_code == 0, (command, done.output)
+    assert "results/grokking/report.html" in store.names("team")
 
 
 def test_calibration_and_its_figure_are_kept_on_object_storage(remote: Workplace, store: ObjectStore) -> None:
