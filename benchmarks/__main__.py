@@ -22,11 +22,14 @@ import torch
 BENCHMARKS = {
     "speed": "chain-steps per second, over devinterp's own sampler",
     "memory": "peak memory and speed on a language model of a million parameters, over devinterp's own sampler",
+    "cost": "processor seconds to know the LLC of 50 checkpoints to 5 %, over devinterp's own sampler",
+    "bounds": "what a chain-step of the attention-only language model is made of, and what bounds it",
     "paired": "spread of the LLC over seeds, unpaired over paired",
     "exact": "LLCs of deep linear networks against their exact learning coefficients",
     "controls": "normal crossings, the superposition model's k-gons, logistic regression",
     "coverage": "how often 90 % intervals cover the exact LLC",
     "saddle_to_saddle": "stages of deep linear networks, labels against self",
+    "service": "the service under 50 clients that poll and 20 that submit, while jobs run",
     "automatic": "automatic settings against documented ones: verdicts and stages of five runs",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -201,9 +201,14 @@ def _unpack(file: Any, target: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
-                parts = PurePosixPath(entry.filename).parts[1:]  # the first is the job's own name
+                _, *parts = PurePosixPath(entry.filename).parts  # the first is the job's own name
                 kind = entry.external_attr >> 16 & 0o170000
-                odd = not parts or ".." in parts or "\\" in entry.filename or kind not in (0, 0o100000)
+                odd = (
+                    not parts
+                    or ".." in entry.filename.split("/")
+                    or "\\" in entry.filename
+                    or kind not in (0, 0o100000)
+                )
                 if odd or entry.filename.startswith("/") or entry.compress_type != zipfile.ZIP_STORED:
                     raise BadInput(
                         f"the service sent an archive with {entry.filename[:80]!r} in it; nothing is unpacked"

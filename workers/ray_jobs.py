@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from slt.errors import BadInput, SltError
+from slt.errors import BadInput
 
 # Read by Ray when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -25,7 +25,7 @@ SECONDS_TO_ANSWER = 60
 PACKAGES = ("slt", "estimators", "workers")
 
 
-class ClusterUnreachable(SltError):
+class ClusterUnreachable(BadInput):
     """Nobody answers at the cluster's address; it may pass."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,18 @@ class Conflict(SltError):
 
 class Busy(SltError):
     """More is waiting than the service takes."""
+
+
+@functools.lru_cache(maxsize=1_000)
+def _job_file(folder: Path) -> dict[str, Any]:
+    for name in (jobs.SUBMITTED, "job.yaml"):
+        try:
+            document = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 class Desk:
@@ -70,15 +83,8 @@ class Desk:
         return job, True
 
     def submitted(self, job: Job) -> dict[str, Any]:
-        """The job file as it was submitted."""
-        for name in (jobs.SUBMITTED, "job.yaml"):
-            try:
-                document = yaml.safe_load((self.folder(job.id) / name).read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError):
-                continue
-            if isinstance(document, dict):
-                return document
-        return {}
+        """The job file as it was submitted; it never changes."""
+        return _job_file(self.folder(job.id))
 
     def logs(self, job: Job) -> str:
         """What the job's drivers printed; of a very long log the end."""

@@ -152,11 +152,15 @@ class Dispatcher(threading.Thread):
             _forget_last_words(folder)
             self.desk.keep(job)
         self._flying.add(job_id)
+        from workers.ray_jobs import ClusterUnreachable  # it brings ray
+
         document = self.desk.submitted(job)
         line = launch.entrypoint(job, str(document.get("checkpoints", "")), self.desk.settings)
         try:
             environment = launch.runtime_env(document, self.desk.settings)
             cluster.submit(driver, line, runtime_env=environment, metadata={"slt_job": job_id})
+        except ClusterUnreachable:
+            raise
         except BadInput as error:  # the cluster is there and will not have it
             self._flying.discard(job_id)
             with self.desk.lock:

@@ -87,7 +87,7 @@ async def submit(
 @router.get("/jobs/{job_id}", responses=OTHER)
 async def job(job: AJob, desk: AtDesk) -> dict[str, Any]:
     """How far a job is, and what was submitted."""
-    return job.to_dict() | {"job": await run_in_threadpool(desk.submitted, job)}
+    return job.to_dict() | {"job": desk.submitted(job)}
 
 
 @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=OTHER)
