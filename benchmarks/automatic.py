@@ -48,9 +48,9 @@ class Run:
 RUNS = (
     Run("grokking", "grokking", {}, {}),
     Run("linear_network", "linear_network", {}, {}),
-    Run("linear_network, three modes", "linear_network", {"width": 12, "singular_values": [6, 3, 1.5]}, {}, 1),
-    Run("linear_network, other data", "linear_network", {"width": 20, "data_seed": 3, "n_samples": 2000}, {}, 2),
-    Run("addition modulo 31", "grokking", {"p": 31, "train_fraction": 0.5, "hidden": 64}, {"steps": 5000}, 3),
+    Run("linear_network, two modes", "linear_network", {"width": 18, "singular_values": [6, 2]}, {}, 22),
+    Run("linear_network, five modes", "linear_network", {"width": 14, "singular_values": [8, 5, 3, 1.8, 1]}, {}, 21),
+    Run("addition modulo 29", "grokking", {"p": 29, "train_fraction": 0.5, "hidden": 72}, {"steps": 4000}, 23),
 )
 
 

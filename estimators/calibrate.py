@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from slt import calibration as rules
 from slt import calibration_words as words
 from slt.calibration import Setting, Trial
 from slt.calibration_length import Length, length
+from slt.calibration_words import SHARE_OF_RUN
 from slt.errors import JobError
 from slt.trajectory import Floats
 
@@ -33,7 +34,6 @@ LANGEVIN = ("sgld", "mala")
 PROBES = 6
 SCOUTS = 2
 """Chains per probe in the short runs."""
-SHARE_OF_RUN = 0.25
 TARGET = 0.05
 """Wished standard error of the LLC, relative."""
 PILOTS = 3
@@ -147,7 +147,7 @@ class _Search:
         ranked = rules.ranked(self._scout(grid, draws), self.judged)
         best = self._best_pilot(ranked, len(grid))
         self.progress(len(grid) + PILOTS, len(grid) + PILOTS, "settings chosen")
-        return self._result(ranked, *best)
+        return self._result(ranked, len(grid) - len(ranked), *best)
 
     def _best_pilot(self, ranked: Sequence[Trial], done: int) -> tuple[Trial, Floats, Length]:
         """Of longer runs, best pair first, until one is good or the budget is spent."""
@@ -238,10 +238,10 @@ class _Search:
         draws = int(min(max(5 * memory, 200), 500))
         if not {"draws", "burn_in"} & self.automatic:
             draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
-        config = replace(self.base, **_values(setting), burn_in=0, draws=draws)
+        config = replace(self.base, **asdict(setting), burn_in=0, draws=draws)
         excess_KCD = sample_group(self.problem, self.weights, config).excess_loss_KCD
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws
-        found = length(excess_KCD, TARGET, self.base.chains, memory)
+        found = length(excess_KCD[self.judged], TARGET, self.base.chains, memory)
         settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
         trial = self._judge(setting, accepted, settled, short=False)
         return trial, setting.n_beta * excess_KCD.mean(axis=1), found
@@ -264,13 +264,24 @@ class _Search:
     def _good(self, pilot: tuple[Trial, Floats, Length]) -> bool:
         return pilot[0].healthy(self.judged) == len(self.judged) and pilot[2].enough
 
-    def _result(self, ranked: Sequence[Trial], pilot: Trial, trace_KD: Floats, found: Length) -> Calibration:
-        chosen: dict[str, Any] = _values(pilot.setting)
+    def _result(
+        self, ranked: Sequence[Trial], left_out: int, pilot: Trial, trace_KD: Floats, found: Length
+    ) -> Calibration:
+        chosen: dict[str, Any] = asdict(pilot.setting)
         for name, value in (("draws", found.draws), ("burn_in", found.burn_in)):
             chosen[name] = value if name in self.automatic else getattr(self.base, name)
         config = replace(self.base, **chosen)
+        run_chain_steps = self._run_chain_steps(config.burn_in, config.draws)
         sentences = words.sentences(
-            pilot, ranked, found, self.steps, self.judged, reference=self.base.reference, target=TARGET
+            pilot,
+            ranked,
+            found,
+            self.steps,
+            self.judged,
+            reference=self.base.reference,
+            target=TARGET,
+            left_out=left_out,
+            cost=self.chain_steps / run_chain_steps,
         )
         return Calibration(
             config=config,
@@ -282,9 +293,5 @@ class _Search:
             sentences=tuple(sentences),
             healthy=pilot.healthy(self.judged) == len(self.judged),
             chain_steps=self.chain_steps,
-            run_chain_steps=self._run_chain_steps(config.burn_in, config.draws),
+            run_chain_steps=run_chain_steps,
         )
-
-
-def _values(setting: Setting) -> dict[str, Any]:
-    return {"step_size": setting.step_size, "n_beta": setting.n_beta, "localization": setting.localization}

@@ -193,8 +193,10 @@ def _scored(one: Trial, trials: Sequence[Trial]) -> Trial:
     values = [llc for llc, word in zip(one.llc, one.health, strict=True) if word == "ok"]
     if not values or not error > 0:
         return replace(one, localized_share=share)
-    # a direction that has not forgotten where it began was met once, however many draws there are
-    resolution = (max(values) - min(values)) / (float(error) * math.sqrt(one.slowness))
+    # a single checkpoint is told from no other, but from nothing; and a direction that has not forgotten where it began
+    # was met once, however many draws there are
+    told_apart = max(values) - min(values) if len(one.llc) > 1 else abs(values[0])
+    resolution = told_apart / (float(error) * math.sqrt(one.slowness))
     return replace(
         one,
         localized_share=share,

@@ -9,6 +9,8 @@ from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Trial
 from slt.calibration_length import Length
 from slt.trajectory import VerdictKind
 
+SHARE_OF_RUN = 0.25
+"""What calibration may cost, over its run."""
 _BELOW, _SATURATED = VerdictKind.BELOW_CHECKPOINT.value, VerdictKind.SATURATED.value
 
 
@@ -21,13 +23,26 @@ def sentences(
     *,
     reference: str,
     target: float,
+    left_out: int,
+    cost: float,
 ) -> list[str]:
-    """Why this setting, how sure, and, where a probe is not healthy, what would help."""
+    """Why this setting, how sure, and, where a probe is not healthy, what would help.
+
+    Args:
+        pilot, trials, length: what was found, the trials with the best first.
+        steps: of the probes.
+        judged: which of the probes count.
+        reference: as sampled.
+        target: wished standard error over LLC.
+        left_out: pairs that were hopeless before they were tried.
+        cost: of calibration over that of the run.
+    """
     setting = pilot.setting
     healthy = [each for each in trials if each.healthy(judged) == len(judged)]
     result = [
         f"Tried {len(trials)} pairs of n_beta and localization at {len(steps)} checkpoints: {len(healthy)} healthy at "
-        f"every one past the first decade of steps.",
+        f"every one past the first decade of steps."
+        + (f" {left_out} more would have left little but localization of the LLC." if left_out else ""),
         f"n_beta {setting.n_beta:g} and localization {setting.localization:g}: {_why(pilot, trials)}",
         f"Step size {setting.step_size:g}: Metropolis would accept {pilot.acceptance:.0%} of the proposals at the most "
         f"demanding checkpoint.",
@@ -42,6 +57,11 @@ def sentences(
         )
     elif not length.enough:
         result.append("The chains are slow: draws or burn-in are at the limit of what is reasonable.")
+    if cost > SHARE_OF_RUN:
+        result.append(
+            f"Calibration cost {cost:.0%} of the run that it prepares: the run is short, and {len(trials)} pairs at "
+            f"{len(steps)} checkpoints cost the same before any. Give n_beta or localization as a number to try fewer."
+        )
     return result + (_help(pilot, trials, steps, judged, reference) if pilot.healthy(judged) < len(judged) else [])
 
 
@@ -53,8 +73,9 @@ def _why(pilot: Trial, trials: Sequence[Trial]) -> str:
     )
     if not chosen.score > 0:
         return "nothing was better; no probe was healthy."
+    what = "the LLC" if len(chosen.llc) == 1 else "the LLC's range over the checkpoints"
     return (
-        f"the LLC's range over the checkpoints is {chosen.resolution:.0f} standard errors of a short run, and "
+        f"{what} is {chosen.resolution:.0f} standard errors of a short run, and "
         f"{chosen.localized_share:.0%} of its size is due to localization."
     )
 

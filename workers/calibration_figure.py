@@ -55,7 +55,7 @@ def _tried(ax: Any, document: Mapping[str, Any]) -> None:
     ax.set_yticks(range(len(n_betas)), [f"{n_beta:g}" for n_beta in n_betas])
     ax.set_xlabel("localization")
     ax.set_ylabel("n_beta")
-    ax.set_title("tried: healthy probes; darker is a higher score", size=8, loc="left")
+    ax.set_title("healthy probes; darker: higher score; blank: not tried", size=8, loc="left")
 
 
 def _probes(ax: Any, document: Mapping[str, Any]) -> None:

@@ -9,7 +9,9 @@ from slt.calibration import (
     LOCALIZATIONS,
     Setting,
     Trial,
+    better_than_failed,
     candidates,
+    hopeless,
     ranked,
     rounded_down,
     trial,
@@ -41,6 +43,45 @@ def test_a_number_that_is_given_is_the_only_one_tried() -> None:
     assert {gamma for _, gamma in candidates(4000, None, 3.0)} == {3.0}
     assert candidates(4000, 17.0, 3.0) == [(17.0, 3.0)]
     assert {n_beta for n_beta, _ in candidates(2, None, 3.0)} == {2.0, 2.89}
+
+
+def test_a_run_that_can_afford_few_pairs_gets_a_coarser_grid_with_the_same_ends() -> None:
+    n_betas = sorted({n_beta for n_beta, _ in candidates(4000, None, None)})
+    few = candidates(4000, None, None, most=9)
+    assert len(few) <= 9
+    assert {n_beta for n_beta, _ in few} == {n_betas[0], n_betas[-1]}
+    least = candidates(4000, None, None, most=0.1)
+    assert {gamma for _, gamma in least} == {10.0, 100.0}
+    assert {n_beta for n_beta, _ in least} == {n_betas[0], n_betas[-1]}
+    assert candidates(4000, 17.0, 3.0, most=0.1) == [(17.0, 3.0)]
+
+
+def test_pairs_below_one_that_lost_the_model_are_hopeless_and_those_above_are_not() -> None:
+    lost = Trial(Setting(1e-3, 50, 1000), 0.92, (0.1,) * 3, (0.01,) * 3, ("ok", "only gamma", "only gamma"))
+    for pair, expected in (((10, 1000), True), ((2, 100), True), ((10, 100), False), ((50, 100), False)):
+        assert hopeless(pair, [lost], PROBES) is expected
+    assert not hopeless((10, 1000), [lost], (0,))
+
+
+def test_a_pilot_that_failed_rules_out_what_would_fail_alike() -> None:
+    def pair(n_beta: float, localization: float, step: float, *words: str) -> Trial:
+        return Trial(Setting(step, n_beta, localization), 0.92, (1.0,) * 3, (0.1,) * 3, words or ("ok",) * 3)
+
+    disagreed = pair(50, 10, 1e-3, "ok", "chains disagree", "too slow")
+    assert not better_than_failed(pair(50, 1, 1e-3), disagreed, PROBES)
+    assert better_than_failed(pair(50, 100, 1e-4), disagreed, PROBES)
+    assert better_than_failed(pair(2, 10, 1e-3), disagreed, PROBES)
+    slow = pair(50, 1, 1e-3, "ok", "too slow", "ok")
+    assert not better_than_failed(pair(2, 1, 1.5e-3), slow, PROBES)
+    assert better_than_failed(pair(2, 1, 3e-3), slow, PROBES)
+
+
+def test_slow_chains_resolve_less_and_a_single_checkpoint_is_told_from_nothing() -> None:
+    fast = quadratic_trial(2, 10)
+    slow = Trial(fast.setting, 0.92, fast.llc, fast.std_error, fast.health, slowness=4.0)
+    assert ranked([slow], PROBES)[0].resolution == pytest.approx(ranked([fast], PROBES)[0].resolution / 2)
+    alone = Trial(Setting(1e-3, 2, 10), 0.92, (5.0,), (0.25,), ("ok",))
+    assert ranked([alone], (0,))[0].resolution == pytest.approx(20)
 
 
 def test_an_llc_that_only_measures_localization_has_a_localized_share_of_one() -> None:
