@@ -42,6 +42,11 @@ def test_the_page_has_no_script_or_style_of_its_own_and_loads_only_files_that_ar
     assert set(names(SCRIPTS)) <= {*loaded, *imported}
 
 
+def test_the_readme_s_tree_names_every_script() -> None:
+    readme = (WEB.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in names(SCRIPTS) if not re.search(rf"\b{re.escape(name)}", readme)] == []
+
+
 def test_light_colours_are_those_of_the_report() -> None:
     light = (WEB / "style.css").read_text(encoding="utf-8").partition("@media")[0]
     colors = dict(re.findall(r"--([\w-]+): (#\w+);", light))

@@ -83,7 +83,9 @@ export function follow(id, handlers, signal) {
     source.onopen = () => tell("found");
     source.onerror = () => {
       tell("lost");
-      if (source?.readyState === EventSource.CLOSED) timer = setTimeout(open, RETRY_MS);
+      if (source?.readyState !== EventSource.CLOSED) return;
+      get(jobPath(id), stop.signal).catch(() => {}); // says so if it is the token that is missing
+      timer = setTimeout(open, RETRY_MS);
     };
     for (const name of ["status", "results", "end"]) {
       source.addEventListener(name, (event) => {

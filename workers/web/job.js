@@ -13,11 +13,11 @@ export async function jobView(main, { id, query, signal }) {
   const job = await get(jobPath(id), signal);
   const head = header(job, signal, () => stream());
   const curve = curvePart(job, query, signal);
-  const findings = { boundaries: el("section"), stages: el("section"), verdicts: el("section"), events: el("section") };
+  const findings = Object.fromEntries(["boundaries", "stages", "verdicts", "events"].map((name) => [name, el("section", { id: name })]));
   const log = logPart(id, () => TERMINAL.has(head.job.state), signal);
   main.append(head.node, curve.node, ...Object.values(findings), log, settingsPart(job));
 
-  let loading = null, again = false, boundaries = 0;
+  let loading = null, again = false, failed = "", boundaries = 0;
   const refresh = async () => {
     const results = await load(id, signal);
     curve.update({ ...results, total: head.job.checkpoints, ended: TERMINAL.has(head.job.state) });
@@ -26,7 +26,7 @@ export async function jobView(main, { id, query, signal }) {
     setChildren(findings.stages, results.stages, () => stagesPart(results.stages));
     setChildren(findings.events, results.comparison, () => eventsPart(results.comparison, results.curve.measures));
     const found = results.stages?.boundaries.length ?? 0;
-    if (found > boundaries) announce(`${found} boundaries found so far`);
+    if (found > boundaries) announce(`${found === 1 ? "1 boundary" : `${found} boundaries`} found so far`);
     boundaries = found;
   };
   // At most one load at a time and one a second, however quickly the results change.
@@ -35,14 +35,14 @@ export async function jobView(main, { id, query, signal }) {
     loading ??= (async () => {
       while (again && !signal.aborted) {
         again = false;
-        await refresh().catch(() => {});
+        await refresh().then(() => { if (failed) head.object(failed = ""); }, (error) => { if (!signal.aborted) head.object(failed = error.message); });
         await new Promise((resolve) => setTimeout(resolve, RESULTS_MS));
       }
       loading = null;
     })();
   };
   const stream = () => follow(id, { status: head.update, results: schedule, end: (last) => { head.update(last); schedule(); } }, signal);
-  if (TERMINAL.has(job.state)) await refresh();
+  if (TERMINAL.has(job.state)) schedule();
   else stream();
 }
 
@@ -66,7 +66,7 @@ function header(first, signal, restarted) {
   const node = el("header", { class: "job-head" },
     el("div", { class: "title-row" }, el("h1", {}, first.name), state), byline,
     el("div", { class: "job-progress" }, bar, words), message, actions, problem);
-  const self = { node, job: first, update };
+  const self = { node, job: first, update, object: (sentence) => setText(problem, sentence) };
   const act = (verb, title, sentence, label) => async () => {
     if (!(await confirmed(title, sentence, label))) return;
     setText(problem, "");

@@ -35,7 +35,7 @@ export function discard(node) {
 }
 
 /**
- * Lets the reader go along a curve with the arrow keys, or a finger: `tell(i)` is called with the point's index.
+ * Lets the reader go along a curve with the arrow keys: `tell(i)` is called with the point's index.
  * `curve()` gives plotly's number of the curve and how many points it has.
  */
 export function walk(node, curve, tell) {
