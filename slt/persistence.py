@@ -40,18 +40,21 @@ class Minima(NamedTuple):
     until_M: Ints
 
 
-def persistent_minima(speed_DG: Floats) -> Minima:
+def persistent_minima(speed_DG: Floats, smallest_D: Floats | None = None) -> Minima:
     """Minima of |slope| between two bursts, after deleting all that are shallow or part small bursts.
 
     For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.6)` and
-    `q2 = min(integral left, integral right) / (0.01 TV)`. While the smallest `min(q1, q2)` of a draw is
-    below 1, that minimum goes, together with the lower of its two maxima.
+    `q2 = min(integral left, integral right) / (0.01 TV)`, or over the smallest change that is known to be one, if
+    that is more. While the smallest `min(q1, q2)` of a draw is below 1, that minimum goes, together with the lower of
+    its two maxima.
 
     Args:
         speed_DG: (D, G) |slope| on a uniform grid.
+        smallest_D: (D,) what a burst's cells must at least add up to; none by default.
     """
     draws, cells = speed_DG.shape
     total_D = np.maximum(speed_DG.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    burst_D1 = np.maximum(BURST, 0.0 if smallest_D is None else smallest_D[:, None] / total_D)
     speed_DG = np.round(speed_DG / total_D, 12)  # rounding levels what only the last bits tell apart
     rest = REST_SPEED / cells
     low, high, count_D = _extrema(speed_DG)
@@ -62,7 +65,7 @@ def persistent_minima(speed_DG: Floats) -> Minima:
     while len(column):
         lower = np.minimum(speed_DG[rows, high[:, :-1]], speed_DG[rows, high[:, 1:]])
         depth = np.log((lower + rest) / (speed_DG[rows, low] + rest)) / np.log(1 / DIP)
-        quality = np.minimum(depth, np.minimum(burst[:, :-1], burst[:, 1:]) / BURST)
+        quality = np.minimum(depth, np.minimum(burst[:, :-1], burst[:, 1:]) / burst_D1)
         quality[column >= count_D[:, None]] = np.inf
         worst = quality.argmin(axis=1)
         shallow = quality[rows[:, 0], worst] < 1

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from slt.curve_draws import CELLS
 from slt.curves import curve_of
 from slt.noise import curve_noise
 from slt.persistence import persistent_minima
-from slt.stages import CELLS, Stages
+from slt.stages import Stages
 from slt.trajectory import Floats, Trajectory
 
 AGREEMENT = 0.10  # decades

@@ -14,27 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.caveats import RANGE_IN_NOISE, range_in_noise, warnings_about
+from slt.caveats import warnings_about
 from slt.clusters import by_draw, clusters
+from slt.curve_draws import CELLS, CurveDraws, draw_curves
 from slt.curves import Curve, curve_of
 from slt.errors import TrajectoryError
-from slt.noise import curve_noise
-from slt.partitions import PartitionPosterior
-from slt.persistence import burst_maxima, burst_onsets, persistent_minima
-from slt.slopes import draw_lines, hann, on_grid
+from slt.persistence import Minima
 from slt.trajectory import Trajectory
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 FIRST_CLASS = 0.5
 TENTATIVE = 0.2
-RESAMPLES = 10
-CELLS = 300
-WINDOW = 0.06  # decades; half-width of the window on the slope
 BANDWIDTH = 0.03  # decades; positions closer than about this are one landmark
 SIGN_CHANGE = 0.9  # share of draws in which a peak or trough must change the slope's sign
-NOISE_ALONE = 0.45  # factor on probabilities where noise that lasts makes such a curve by itself: below one half
 FLAT = 0.02  # share of the range below which a stage's change is none
 
 
@@ -167,8 +160,8 @@ def detect_stages(
 ) -> Stages:
     """Find the stage boundaries of a trajectory.
 
-    Draws piecewise-linear curves from their exact posterior (chains resampled whole where there are at
-    least four), takes the persistent minima of each draw's |slope|, and clusters them over draws.
+    Draws curves of straight pieces and curves whose slope changes smoothly from their posteriors (chains resampled
+    whole where there are at least four), takes the persistent minima of each draw's |slope|, and clusters them.
 
     Args:
         trajectory: the curve; checkpoints without a finite value are left out with a warning.
@@ -184,14 +177,15 @@ def detect_stages(
     if np.ptp(curve.y_T) == 0:
         whole = Stage(float(curve.step(curve.x_T[0])), float(curve.step(curve.x_T[-1])), "flat", 0.0)
         return Stages((), (), (whole,), ("the curve is constant: there is nothing to divide into stages",), axis)
-    drawn = _draw(curve, draws, np.random.default_rng(seed))
+    drawn = draw_curves(curve, draws, np.random.default_rng(seed))
+    minima = drawn.minima()
     least = min(TENTATIVE, probability)
-    found = [candidate for candidate in _candidates(curve, drawn) if candidate[0].probability >= least]
+    found = [candidate for candidate in _candidates(curve, drawn, minima) if candidate[0].probability >= least]
     sure = [candidate for candidate in found if candidate[0].probability >= probability]
     boundaries = tuple(boundary for boundary, _, _ in sure)
-    first_onset, first_onset_draws = _first_onset(curve, drawn)
+    first_onset, first_onset_draws = _first_onset(curve, drawn, minima)
     stages = _stages_between(curve, drawn, boundaries)
-    count = len(drawn.smooth_DG)
+    count = len(drawn)
     return Stages(
         boundaries=boundaries,
         tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < probability),
@@ -205,48 +199,9 @@ def detect_stages(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Draws:
-    """The posterior mean at the points, and D drawn slopes: in the gaps between points, and windowed on a grid.
-
-    `trust` is the probability that the curve is more than noise, as a factor on that of its landmarks.
-    """
-
-    fitted_T: Floats
-    slope_DI: Floats
-    smooth_DG: Floats
-    edges_G1: Floats
-    trust: float
-
-    def middle(self, cell: Floats | Ints) -> Floats:
-        """Positions of (possibly fractional) cells' middles."""
-        return np.interp(cell + 0.5, np.arange(len(self.edges_G1)), self.edges_G1)
-
-    def onset(self, draw_M: Ints, from_M: Ints, until_M: Ints, curve: Curve) -> Floats:
-        """The middle of the gap between checkpoints in which the bursts begin: where in the gap, nobody saw."""
-        greatest_M = burst_maxima(np.abs(self.smooth_DG), draw_M, from_M, until_M)
-        middle_I = 0.5 * (curve.x_T[1:] + curve.x_T[:-1])
-        first_M, stop_M = (np.searchsorted(middle_I, self.edges_G1[cell]) for cell in (from_M, until_M))
-        first_M = np.minimum(first_M, len(middle_I) - 1)
-        return np.asarray(middle_I[burst_onsets(np.abs(self.slope_DI), greatest_M, draw_M, first_M, stop_M)])
-
-
-def _draw(curve: Curve, draws: int, rng: np.random.Generator) -> _Draws:
-    y_BT = curve.resampled(RESAMPLES, rng)
-    per_curve = max(1, draws // len(y_BT))
-    posterior = PartitionPosterior(curve.x_T, y_BT, curve_noise(curve.x_T, y_BT, curve.chains_TC))
-    value_DT, slope_DI = draw_lines(posterior, posterior.draw(rng, per_curve), per_curve, rng)
-    # a resampled curve is off by its chains' offsets: its residuals are its own
-    fitted_T = curve.y_T + (value_DT.reshape(len(y_BT), per_curve, -1).mean(axis=1) - y_BT).mean(axis=0)
-    edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
-    smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
-    return _Draws(fitted_T, slope_DI, smooth_DG, edges, NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0)
-
-
-def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Floats]]:
+def _candidates(curve: Curve, drawn: CurveDraws, minima: Minima) -> list[tuple[Boundary, Floats, Floats]]:
     """Boundaries of any probability, with their draws and those of their onsets, in steps."""
-    minima = persistent_minima(np.abs(drawn.smooth_DG))
-    count = len(drawn.smooth_DG)
+    count = len(drawn)
     position_M = drawn.middle(minima.middle_M)
     onset_M = drawn.onset(minima.draw_M, minima.cell_M, minima.until_M, curve)
     before_M = np.sign(drawn.smooth_DG[minima.draw_M, minima.before_M])
@@ -260,16 +215,15 @@ def _candidates(curve: Curve, drawn: _Draws) -> list[tuple[Boundary, Floats, Flo
         position_D = by_draw(position_M, minima.draw_M, members, count)
         agreed = max(clusters(onset_M[members], BANDWIDTH), key=len)
         onset_D = by_draw(onset_M, minima.draw_M, members[agreed], count)
-        landmark, onset = _landmark(curve, drawn, position_D), _landmark(curve, drawn, onset_D)
+        landmark, onset = _landmark(curve, drawn, position_D, 0.5 * drawn.cell), _onset_landmark(curve, drawn, onset_D)
         boundary = Boundary(landmark.step, landmark.low, landmark.high, landmark.probability, kind, onset)
         candidates.append((boundary, curve.step(position_D), curve.step(onset_D)))
     return candidates
 
 
-def _first_onset(curve: Curve, drawn: _Draws) -> tuple[Landmark | None, Floats]:
+def _first_onset(curve: Curve, drawn: CurveDraws, minima: Minima) -> tuple[Landmark | None, Floats]:
     """The onset of the first burst, where the curve does not start in the midst of it."""
-    count = len(drawn.smooth_DG)
-    minima = persistent_minima(np.abs(drawn.smooth_DG))
+    count = len(drawn)
     until_D = np.full(count, CELLS)
     np.minimum.at(until_D, minima.draw_M, minima.cell_M)
     every = np.arange(count)
@@ -281,18 +235,16 @@ def _first_onset(curve: Curve, drawn: _Draws) -> tuple[Landmark | None, Floats]:
     position_M = position_D[from_rest]
     agreed = max(clusters(position_M, BANDWIDTH), key=len)
     position_D = by_draw(position_M, from_rest, agreed, count)
-    landmark = _landmark(curve, drawn, position_D)
+    landmark = _onset_landmark(curve, drawn, position_D)
     if landmark.probability < TENTATIVE:
         return None, nowhere
     return landmark, curve.step(position_D)
 
 
-def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
-    """Median and 90 % interval, widened (errors add in squares) by what grid and checkpoints cannot resolve."""
+def _landmark(curve: Curve, drawn: CurveDraws, position_D: Floats, blur: float) -> Landmark:
+    """Median and 90 % interval, widened (errors add in squares) by what cannot be resolved."""
     present = position_D[np.isfinite(position_D)]
     low, median, high = np.quantile(present, (0.05, 0.5, 0.95))
-    right = int(np.clip(np.searchsorted(curve.x_T, median), 1, len(curve.x_T) - 1))
-    blur = max(drawn.edges_G1[1] - drawn.edges_G1[0], 0.5 * (curve.x_T[right] - curve.x_T[right - 1]))
     first, last = curve.x_T[0], curve.x_T[-1]
     ends = curve.step(
         np.clip(
@@ -305,7 +257,13 @@ def _landmark(curve: Curve, drawn: _Draws, position_D: Floats) -> Landmark:
     return Landmark(step, low, high, drawn.trust * len(present) / len(position_D))
 
 
-def _stages_between(curve: Curve, drawn: _Draws, boundaries: tuple[Boundary, ...]) -> tuple[Stage, ...]:
+def _onset_landmark(curve: Curve, drawn: CurveDraws, position_D: Floats) -> Landmark:
+    """Where in its gap between two checkpoints a burst begins, nobody saw; a rest is dated by many checkpoints."""
+    right = int(np.clip(np.searchsorted(curve.x_T, np.nanmedian(position_D)), 1, len(curve.x_T) - 1))
+    return _landmark(curve, drawn, position_D, max(drawn.cell, 0.5 * (curve.x_T[right] - curve.x_T[right - 1])))
+
+
+def _stages_between(curve: Curve, drawn: CurveDraws, boundaries: tuple[Boundary, ...]) -> tuple[Stage, ...]:
     ends = curve.step(curve.x_T[[0, -1]])
     steps = np.array([ends[0], *(boundary.step for boundary in boundaries), ends[1]])
     value = np.interp(curve.position(steps), curve.x_T, drawn.fitted_T)

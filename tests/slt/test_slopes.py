@@ -12,7 +12,7 @@ from slt.slopes import draw_lines, hann, on_grid
 def drawn(x: np.ndarray, y: np.ndarray, noise: float, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     posterior = PartitionPosterior(x, y[None], np.full((1, len(x)), noise))
-    return draw_lines(posterior, posterior.draw(rng, count), count, rng)
+    return draw_lines(posterior, posterior.draw(rng, count), count, rng)[:2]
 
 
 def test_lines_follow_a_curve_of_straight_pieces() -> None:

@@ -1,0 +1,102 @@
+"""Draws of a curve and its slope under two views of it: straight pieces, and a slope that changes smoothly.
+
+Either view alone is wrong somewhere: pieces miss shelves where noise is large, a smooth slope rings at kinks and
+between rests of unequal length. The evidence of the two says which is the better; pieces keep a share of the draws in
+any case, so that no boundary which the smooth slope sees alone is certain.
+
+Legend of shapes: B curves, T points, I gaps between points, D draws, G cells of a uniform grid, M landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.caveats import RANGE_IN_NOISE, range_in_noise
+from slt.curves import Curve
+from slt.noise import curve_noise
+from slt.partitions import PartitionPosterior
+from slt.persistence import Minima, burst_maxima, burst_onsets, persistent_minima
+from slt.slope_process import SlopeProcess
+from slt.slopes import draw_lines, hann, on_grid
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+RESAMPLES = 10
+CELLS = 300
+WINDOW = 0.06  # decades; half-width of the window on the slope
+SMOOTH_SHARE = 0.6  # most of the draws that a smooth slope may have
+SURE_CHANGE = 8.0  # posterior sd of the curve that a burst must amount to: less is how a draw wanders
+NOISE_ALONE = 0.45  # factor on probabilities where noise that lasts makes such a curve by itself: below one half
+
+
+@dataclass(frozen=True, eq=False)
+class CurveDraws:
+    """D draws from the posterior of a curve.
+
+    Attributes:
+        fitted_T: the posterior mean at the points.
+        slope_DI: slopes in the gaps between points.
+        smooth_DG: slopes on the grid, windowed.
+        edges_G1: edges of the grid's cells.
+        smallest_D: change of the curve that counts as a burst.
+        trust: probability that the curve is more than noise, as a factor on that of its landmarks.
+    """
+
+    fitted_T: Floats
+    slope_DI: Floats
+    smooth_DG: Floats
+    edges_G1: Floats
+    smallest_D: Floats
+    trust: float
+
+    def __len__(self) -> int:
+        return len(self.smooth_DG)
+
+    @property
+    def cell(self) -> float:
+        """Width of a cell."""
+        return float(self.edges_G1[1] - self.edges_G1[0])
+
+    def minima(self) -> Minima:
+        """The persistent minima of each draw's speed."""
+        return persistent_minima(np.abs(self.smooth_DG), self.smallest_D / self.cell)
+
+    def middle(self, cell: Floats | Ints) -> Floats:
+        """Positions of (possibly fractional) cells' middles."""
+        return np.interp(cell + 0.5, np.arange(len(self.edges_G1)), self.edges_G1)
+
+    def onset(self, draw_M: Ints, from_M: Ints, until_M: Ints, curve: Curve) -> Floats:
+        """The middle of the gap between checkpoints in which the bursts begin: where in the gap, nobody saw."""
+        greatest_M = burst_maxima(np.abs(self.smooth_DG), draw_M, from_M, until_M)
+        middle_I = 0.5 * (curve.x_T[1:] + curve.x_T[:-1])
+        first_M, stop_M = (np.searchsorted(middle_I, self.edges_G1[cell]) for cell in (from_M, until_M))
+        first_M = np.minimum(first_M, len(middle_I) - 1)
+        return np.asarray(middle_I[burst_onsets(np.abs(self.slope_DI), greatest_M, draw_M, first_M, stop_M)])
+
+
+def draw_curves(curve: Curve, draws: int, rng: np.random.Generator) -> CurveDraws:
+    """Draw from the posterior; chains are resampled whole where there are at least four."""
+    y_BT = curve.resampled(RESAMPLES, rng)
+    per_curve = max(1, draws // len(y_BT))
+    noise_BT = curve_noise(curve.x_T, y_BT, curve.chains_TC)
+    pieces = PartitionPosterior(curve.x_T, y_BT, noise_BT)
+    process = SlopeProcess(curve.x_T, y_BT, noise_BT.mean(axis=0))
+    advantage = float((process.log_evidence_B - pieces.log_evidence_B).mean())
+    smooth = round(per_curve * SMOOTH_SHARE * 0.5 * (1 + np.tanh(advantage / 2)))
+    parts = []
+    if smooth < per_curve:
+        parts.append(draw_lines(pieces, pieces.draw(rng, per_curve - smooth), per_curve - smooth, rng))
+    if smooth:
+        value_DT, slope_DI = process.draw(rng, smooth)
+        parts.append((value_DT, slope_DI, np.full(len(value_DT), process.deviation)))
+    value_DT, slope_DI, deviation_D = (np.concatenate(column) for column in zip(*parts, strict=True))
+    # a resampled curve is off by its chains' offsets: its residuals are its own
+    fitted_T = curve.y_T + value_DT.mean(axis=0) - y_BT.mean(axis=0)
+    edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
+    smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
+    trust = NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0
+    return CurveDraws(fitted_T, slope_DI, smooth_DG, edges, SURE_CHANGE * deviation_D, trust)
