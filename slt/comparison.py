@@ -95,7 +95,7 @@ def compare(
     """Compare the stages of a run with what happened in it.
 
     Args:
-        stages: the detected stages; boundaries and onsets with probability from 0.5 count.
+        stages: the detected stages; their boundaries count, and onsets with probability from 0.5.
         events: what happened; at step 0 nothing can be placed on a logarithmic axis, and such an event is not seen.
         trajectory: the curve that the stages were detected in: tells the gaps between checkpoints.
         series: per group, the measured curve at the trajectory's checkpoints that its events were read from; an

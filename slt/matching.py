@@ -53,8 +53,9 @@ class Dated:
 
 
 def boundaries_of(stages: Stages) -> list[Dated]:
-    """The boundaries of first class."""
-    return _probable([Dated(b, _column(stages.boundary_draws, i), i) for i, b in enumerate(stages.boundaries)])
+    """The boundaries of first class, whatever probability that was taken to mean, that a logarithm can place."""
+    found = [Dated(b, _column(stages.boundary_draws, i), i) for i, b in enumerate(stages.boundaries)]
+    return [dated for dated in found if dated.landmark.step > 0]
 
 
 def onsets_of(stages: Stages) -> list[Dated]:

@@ -33,7 +33,8 @@ from pydantic_core import PydanticCustomError
 from upath import UPath
 
 from estimators.storage import Location, location, read_from
-from slt.errors import JobError, StorageError
+from slt.errors import BadInput, JobError, StorageError
+from slt.sensitivity import DEFAULT, probability_for
 from workers.job_words import sentence
 
 if TYPE_CHECKING:
@@ -121,6 +122,20 @@ class StageSettings(_Section):
     axis: Literal["log", "linear"] = "log"
     draws: Annotated[int, Field(ge=50)] = 400
     seed: Annotated[int, Field(ge=0)] = 0
+    false_boundaries: float | None = None
+
+    @property
+    def probability(self) -> float:
+        """From which a boundary is first class."""
+        return DEFAULT if self.false_boundaries is None else probability_for(self.false_boundaries)
+
+    @model_validator(mode="after")
+    def _sensitivity_is_calibrated(self) -> StageSettings:
+        try:
+            _ = self.probability
+        except BadInput as error:
+            raise ValueError(f"false_boundaries: {error}") from None
+        return self
 
 
 class RefinementSettings(_Section):

@@ -19,8 +19,9 @@ from estimators.storage import Location
 from slt.comparison import Comparison
 from slt.errors import JobError
 from slt.gauges import Gauges
-from slt.stages import FIRST_CLASS, Stages
+from slt.stages import FIRST_CLASS
 from slt.trajectory import VerdictKind
+from workers.detection import Detection, detect
 from workers.executor import Executor, Outcome, SerialExecutor
 from workers.files import write_text
 from workers.job import JobConfig, as_plain
@@ -30,7 +31,8 @@ from workers.phase import Phase
 from workers.plan import Plan, prepare
 from workers.refined import column
 from workers.report import write_report
-from workers.results import Tables, compare_events, detect, gauge_measures, read_units, write_tables
+from workers.results import Tables, compare_events, gauge_measures, read_units, write_tables
+from workers.screens import screen_metrics
 from workers.so_far import TablesSoFar
 from workers.store import JobFolder
 from workers.units import Unit, UnitResult, code_version, compute_unit, largest_first, user_code
@@ -75,9 +77,10 @@ class Summary:
     out: Location
     report: Location
     tables: Tables
-    stages: Stages | None
+    detection: Detection | None
     gauges: Gauges | None
     comparison: Comparison | None
+    mirage: list[dict[str, Any]]
     units: dict[str, int]
     seconds: dict[str, float]
     remarks: tuple[str, ...] = ()
@@ -118,7 +121,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `slt run --json`."""
-        stages = self.stages.to_dict() if self.stages else {}
+        stages = self.detection.to_dict() if self.detection else {}
         verdicts = Counter(verdict.kind.value for verdict in self.tables.trajectory.verdicts or ())
         return {
             "out": str(self.out),
@@ -131,6 +134,8 @@ class Summary:
             "boundaries": stages.get("boundaries", []),
             "tentative": stages.get("tentative", []),
             "warnings": stages.get("warnings", []),
+            "advice": stages.get("advice", []),
+            "mirage": self.mirage,
             "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
         }
 
@@ -201,13 +206,15 @@ def finish(plan: Plan, folder: JobFolder, units: dict[str, int], status: Status,
         tables = read_units(plan, folder)
         write_tables(plan, tables, folder)
     with timed(seconds, "detect"):
-        stages = detect(plan.job.stages, tables.trajectory, folder)
+        detection = detect(plan.job.stages, tables.trajectory, folder)
+        stages = detection.stages if detection else None
         gauges = gauge_measures(plan, tables, stages, folder)
     with timed(seconds, "compare"):
         comparison = compare_events(plan, tables, stages, folder)
+        mirage = screen_metrics(plan, tables, folder)
     with timed(seconds, "report"):
         report = write_report(folder.path)
-    summary = Summary(plan.job.out, report, tables, stages, gauges, comparison, units, seconds)
+    summary = Summary(plan.job.out, report, tables, detection, gauges, comparison, mirage, units, seconds)
     status.tell(message=summary.message)
     return summary
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,10 @@ from slt.errors import TrajectoryError
 from slt.events import CircuitEvent, onset_events, write_events
 from slt.gauges import Gauges, gauges
 from slt.learning_coefficient import estimates_from_traces
-from slt.online import Settled
-from slt.stages import Boundary, Stages, detect_stages
+from slt.stages import Stages
 from slt.trajectory import Estimate, Floats, Trajectory, Verdict, VerdictKind
 from workers.executor import Failure
 from workers.files import remove, write_json, write_path
-from workers.job import StageSettings
 from workers.plan import Plan
 from workers.refined import FILE, column, write_refined
 from workers.store import JobFolder
@@ -160,37 +158,6 @@ def write_refinements(curves: Mapping[str, Trajectory], folder: JobFolder) -> No
         write_path(folder.path / FILE, lambda path: write_refined(curves, path))
     else:
         remove(folder.path / FILE)
-
-
-def detect(
-    settings: StageSettings, trajectory: Trajectory, folder: JobFolder, settled: Sequence[Settled] | None = None
-) -> Stages | None:
-    """Detect stages and write stages.json; None if too few checkpoints have an estimate.
-
-    Args:
-        settings: of the detector.
-        trajectory: with or without gaps.
-        folder: of the job.
-        settled: while a run goes on, the boundaries that it will not take back; each boundary tells whether it is one.
-    """
-    path = folder.path / "stages.json"
-    try:
-        stages = detect_stages(trajectory.finite(), axis=settings.axis, draws=settings.draws, seed=settings.seed)
-    except TrajectoryError:
-        remove(path)
-        return None
-    document = stages.to_dict(with_draws=True)
-    if settled is not None:
-        document["settled"] = [asdict(each) for each in settled]
-        for boundary, entry in zip(stages.boundaries, document["boundaries"], strict=True):
-            entry["settled"] = any(same_boundary(boundary, each.boundary) for each in settled)
-    write_json(path, document)
-    return stages
-
-
-def same_boundary(one: Boundary, other: Boundary) -> bool:
-    """Whether two sightings of a boundary, at different times, are of the same: their intervals overlap."""
-    return one.low <= other.high and other.low <= one.high
 
 
 def gauge_measures(plan: Plan, tables: Tables, stages: Stages | None, folder: JobFolder) -> Gauges | None:

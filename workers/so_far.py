@@ -14,8 +14,9 @@ from slt.errors import SltError
 from slt.online import OnlineDetector, Settled
 from slt.stages import Stages
 from slt.trajectory import Trajectory
+from workers.detection import detect, same_boundary
 from workers.job import StageSettings
-from workers.results import Row, curves_of, detect, row_of, same_boundary, write_curves
+from workers.results import Row, curves_of, row_of, write_curves
 from workers.store import JobFolder
 from workers.units import Unit
 
@@ -108,7 +109,8 @@ class TablesSoFar:
         if self._settling and not self._ended.is_set():
             self.settled = self._settling.feed(self._rows, deadline)
         self._undetected = False
-        self.stages = detect(self._settings, self._trajectory, self._folder, self.settled if self._settling else None)
+        found = detect(self._settings, self._trajectory, self._folder, self.settled if self._settling else None)
+        self.stages = found.stages if found else None
 
 
 class Pace:

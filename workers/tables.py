@@ -155,14 +155,16 @@ def print_checkpoints(document: dict[str, Any]) -> None:
 def print_summary(summary: Summary) -> None:
     """What `slt run` ends with; the report's path is the last line."""
     document = summary.to_dict()
-    if summary.stages:
-        print_stages(summary.stages.to_dict())
+    if summary.detection:
+        print_stages(summary.detection.to_dict())
     else:
         show("No stages: too few checkpoints have an estimate.")
     if summary.gauges:
         print_gauges(summary.gauges.to_dict())
     if summary.comparison:
         print_comparison(summary.comparison.to_dict())
+    for screen in document["mirage"]:
+        show(f"{screen['sharp']} beside {screen['smooth']}: {screen['sentence']}")
     units, verdicts = document["units"], document["verdicts"]
     counted = ", ".join(f"{count} {kind}" for kind, count in verdicts.items())
     show(f"{document['checkpoints']} checkpoints: {counted}")

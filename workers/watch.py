@@ -14,6 +14,7 @@ from slt.errors import CheckpointError
 from slt.events import CircuitEvent, read_events
 from workers.arrivals import Arrivals, Stamp
 from workers.calibration import Document, settle
+from workers.detection import same_boundary
 from workers.executor import Executor, Outcome
 from workers.followed import Met, Record
 from workers.job import JobConfig
@@ -22,7 +23,6 @@ from workers.live import Status
 from workers.phase import Phase
 from workers.pipeline import Summary, finish, timed, write_echo
 from workers.plan import Plan, Subject, require_enough, usable_points
-from workers.results import same_boundary
 from workers.so_far import TablesSoFar
 from workers.store import JobFolder
 from workers.units import Unit, UnitResult, compute_unit, grouped

@@ -111,10 +111,10 @@ def test_an_event_that_was_not_seen_says_what_is_nearest():
     assert (sighting.boundary_decades, sighting.onset_decades) == pytest.approx((np.log10(1 / 20), np.log10(1 / 4)))
 
 
-def test_a_landmark_of_low_probability_sees_nothing():
+def test_what_the_stages_call_a_boundary_counts_but_no_onset_of_low_probability():
     result = compare(scenarios.stages_at([100.0], [1000.0], probability=0.4), at(2.0, 3.0))
-    assert not any(sighting.seen for sighting in result.sightings)
-    assert result.matches == ()
+    assert [sighting.seen for sighting in result.sightings] == [True, False]
+    assert [match.landmark for match in result.matches] == ["boundary"]
 
 
 def test_an_event_at_step_zero_is_not_seen_and_is_no_error():

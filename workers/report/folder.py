@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from slt.advice import Advice
 from slt.comparison import Comparison
 from slt.errors import JobError
 from slt.events import CircuitEvent, read_events
@@ -43,6 +44,9 @@ class JobRecord:
         measures: (T',) values per measure name, at `measure_steps`.
         measure_steps: (T',) steps of the measures, increasing.
         refined: the refined LLCs by name, at the trajectory's steps; their verdicts have no sentences.
+        confirmed: per boundary, whether the second opinion has it too; empty if it was not asked.
+        advice: where more checkpoints or draws would sharpen a boundary.
+        mirage: the screens of pairs of metrics, with their sentences.
         calibration: why the sampler's settings are what they are, in sentences, if calibration chose them.
     """
 
@@ -58,6 +62,9 @@ class JobRecord:
     failures: tuple[FailedItem, ...]
     calibration: tuple[str, ...] = ()
     refined: Mapping[str, Trajectory] = field(default_factory=dict)
+    confirmed: tuple[bool, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    mirage: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -101,6 +108,9 @@ def read_job(folder: Path) -> JobRecord:
         measure_steps=measure_steps,
         measures=measures,
         stages=_optional(folder / "stages.json", Stages.from_dict),
+        confirmed=_optional(folder / "stages.json", _confirmed) or (),
+        advice=_optional(folder / "stages.json", _advice) or (),
+        mirage=_optional(folder / "mirage.json", lambda document: tuple(document["pairs"])) or (),
         gauges=_optional(folder / "gauges.json", Gauges.from_dict),
         comparison=_optional(folder / "comparison.json", Comparison.from_dict),
         events=read_events(folder / "events.csv") if (folder / "events.csv").is_file() else (),
@@ -108,6 +118,15 @@ def read_job(folder: Path) -> JobRecord:
         calibration=_optional(folder / "calibration.json", partial(_calibration, settings)) or (),
         refined=_refined(folder / FILE, settings.get("refinements") or {}, step_unit),
     )
+
+
+def _confirmed(document: Mapping[str, Any]) -> tuple[bool, ...]:
+    flags = [boundary.get("confirmed") for boundary in document["boundaries"]]
+    return () if None in flags else tuple(flags)
+
+
+def _advice(document: Mapping[str, Any]) -> tuple[Advice, ...]:
+    return tuple(Advice(**{**entry, "steps": tuple(entry["steps"])}) for entry in document.get("advice", ()))
 
 
 def _calibration(settings: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -114,6 +114,7 @@ def _content(job: JobRecord) -> dict[str, Any]:
         "measures": tables.measure_rows(job),
         "no_stages": _no_stages(job),
         "boundaries": tables.boundary_rows(job),
+        "advice": tables.advice_rows(job),
         "gauges": tables.gauge_rows(job),
         "first_onset": step_text(first_onset.step) if first_onset else "",
         "events": tables.event_rows(job.comparison, job.given_events) if job.comparison else [],

@@ -43,6 +43,7 @@ class BoundaryRow:
     onset_interval: str
     onset_probability: str
     tentative: bool
+    confirmed: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def boundary_rows(job: JobRecord) -> list[BoundaryRow]:
     if job.stages is None:
         return []
 
-    def row(boundary: Boundary, tentative: bool) -> BoundaryRow:
+    def row(boundary: Boundary, tentative: bool, confirmed: str) -> BoundaryRow:
         onset = boundary.onset
         return BoundaryRow(
             step_text(boundary.step),
@@ -137,11 +138,21 @@ def boundary_rows(job: JobRecord) -> list[BoundaryRow]:
             "" if onset is None else interval(onset.low, onset.high),
             "" if onset is None else probability(onset.probability),
             tentative,
+            confirmed,
         )
 
-    every = [(boundary, False) for boundary in job.stages.boundaries]
-    every += [(boundary, True) for boundary in job.stages.tentative]
+    words = ["yes" if flag else "no" for flag in job.confirmed] or [""] * len(job.stages.boundaries)
+    every = [(boundary, False, word) for boundary, word in zip(job.stages.boundaries, words, strict=True)]
+    every += [(boundary, True, "") for boundary in job.stages.tentative]
     return [row(*entry) for entry in sorted(every, key=lambda entry: entry[0].step)]
+
+
+def advice_rows(job: JobRecord) -> list[tuple[str, str, str, str]]:
+    """(boundary, what to do, at which steps, why), by boundary."""
+    return [
+        (step_text(each.boundary), each.action, ", ".join(exact_step(step) for step in each.steps), each.reason)
+        for each in job.advice
+    ]
 
 
 def gauge_rows(job: JobRecord) -> list[tuple[str, list[tuple[str, str]]]]:
