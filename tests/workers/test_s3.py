@@ -106,6 +106,7 @@ def test_a_job_on_object_storage_leaves_the_same_bytes_as_one_on_disk(remote: Wo
     there = results(store)
     local = {path.relative_to(remote.out).as_posix(): path for path in remote.out.rglob("*") if path.is_file()}
     assert there.keys() - {"units/.writable"} == local.keys()
+    assert json.loads(there["status.json"])["state"] == "SUCCEEDED"
     of_their_time = re.compile(r"units/|status\.json|job\.yaml|report\.html")  # dates, durations and the folder's name
     same = [name for name in local if not of_their_time.match(name)]
     assert {"trajectory.csv", "stages.json", "measures.csv", "comparison.json", "figures/llc.svg"} <= set(same)
