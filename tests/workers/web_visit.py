@@ -24,9 +24,29 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = 120.0  # seconds; the machine may be busy with other tests
-PROBLEM_ARGS = {"width": 16, "layers": 2, "singular_values": [8, 4, 2, 1], "n_samples": 1000}
-SAMPLER = {"step_size": 1e-4, "n_beta": 10, "localization": 100, "draws": 300, "burn_in": 100, "reference": "self"}
+PATIENCE = 300.0  # seconds; the machine may be busy with other tests
+CHECKPOINTS = 60
+PROBLEM_ARGS = {"width": 16, "layers": 2, "singular_values": [8, 4, 2, 1], "n_samples": 500}
+SAMPLER = {
+    "step_size": 1e-4, "n_beta": 10, "localization": 100, "chains": 2, "draws": 60, "burn_in": 20, "reference": "self",
+}  # fmt: skip
+MODULE = '''
+"""The linear network, each step of a chain at least so many seconds long, however fast the machine is."""
+import time
+from dataclasses import replace
+
+from estimators.problems.linear_network import build as quick
+
+
+def build(seconds=0.0, **settings):
+    problem = quick(**settings)
+
+    def loss(model, batch):
+        time.sleep(seconds)
+        return problem.loss(model, batch)
+
+    return replace(problem, loss=loss)
+'''
 
 
 class Service:
@@ -37,12 +57,13 @@ class Service:
         self.url, self._log, self._process = "", folder.parent / "service.log", None
 
     def start(self, port: int = 0) -> None:
-        """Start it and wait until it listens."""
-        command = [str(Path(sys.executable).with_name("slt")), "serve", "--folder", str(self.folder)]
-        command += ["--root", str(self.root), "--port", str(port), "--max-running", "2"]
+        """Start it, with the problem of this file, and wait until it listens."""
+        (self.folder.parent / "slow_linear.py").write_text(MODULE)
+        command = [str(Path(sys.executable).with_name("slt").absolute()), "serve", "--folder", str(self.folder)]
+        command += ["--root", str(self.root), "--port", str(port), "--module", "slow_linear"]
         with open(self._log, "wb") as log:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
+                command, cwd=self.folder.parent, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
             )
         found = wait(lambda: re.search(r"listens at (http://\S+);", self._log.read_text()), "the service to listen")
         self.url = found.group(1)
@@ -57,10 +78,11 @@ class Service:
         """What a user copies from the terminal."""
         return (self.folder / "token").read_text(encoding="utf-8").strip()
 
-    def submit(self, name: str, checkpoints: Path, **settings: Any) -> str:
+    def submit(self, name: str, checkpoints: Path, seconds: float = 0.0, **settings: Any) -> str:
         """Submit a job as a program would; returns its id."""
-        job = {"name": name, "checkpoints": str(checkpoints), "problem": "linear_network", "problem_args": PROBLEM_ARGS}
-        return str(self._ask("POST", "/api/jobs", {"job": {**job, "sampler": SAMPLER, **settings}})["id"])
+        job = {"name": name, "checkpoints": str(checkpoints), "problem": "slow_linear:build", "sampler": SAMPLER}
+        job["problem_args"] = {**PROBLEM_ARGS, "seconds": seconds}
+        return str(self._ask("POST", "/api/jobs", {"job": {**job, **settings}})["id"])
 
     def job(self, job_id: str) -> dict[str, Any]:
         """The job's document."""
