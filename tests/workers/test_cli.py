@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,29 @@ def test_the_mirage_screen_says_where_the_jump_is(workplace):
     arguments = ("mirage", "metrics.csv", "--sharp", "accuracy", "--smooth", "loss")
     assert json.loads(workplace.slt(*arguments, "--json").stdout)["verdict"] == "ruler"
     assert "the jump is in the ruler" in workplace.slt(*arguments).stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_standard_output_that_is_full_is_one_sentence(curve):
+    line = [sys.executable, "-c", "from workers.cli import main; main()", "stages", str(curve), "--json"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "Error: standard output cannot be written: No space left on device; make room, or send it elsewhere"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_is_one_sentence(workplace, how):
+    line = [sys.executable, "-c", "from workers.cli import main; main()", "train", "modular_addition", "--out", "mine"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(Path("mine").glob("step_*")):
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "Interrupted. The checkpoints so far are in mine; begin again with --overwrite."

@@ -31,7 +31,8 @@ def train(
     from workers.job import parse_assignment
 
     arguments = dict(parse_assignment(text) for text in settings or [])
-    with progress_on_stderr() as phase:
+    sentence = f"Interrupted. The checkpoints so far are in {out}; begin again with --overwrite."
+    with _interrupted(sentence), progress_on_stderr() as phase:
         train_problem(problem, out, arguments, seed, phase("training"), overwrite=overwrite)
     checkpoints = len(list(out.glob("step_*.safetensors")))
     if as_json:
@@ -85,7 +86,7 @@ def run(
     job = read_job(job_file, settings or (), out)
     from workers.pipeline import make_executor, run_job
 
-    with _interrupted(job.out), progress_on_stderr() as phase:
+    with _interrupted(_kept(job.out)), progress_on_stderr() as phase:
         summary = run_job(job, make_executor(job, serial=serial, workers=workers, address=address), phase)
     _end(summary, as_json)
 
@@ -128,21 +129,25 @@ def watch_dir(
     from workers.pipeline import make_executor
     from workers.watch import Ending, watch
 
-    with _interrupted(job.out), progress_on_stderr() as phase:
+    with _interrupted(_kept(job.out)), progress_on_stderr() as phase:
         executor = make_executor(job, serial=serial, workers=workers, address=address)
         summary = watch(job, executor, phase, Ending(idle, until))
     _end(summary, as_json)
 
 
 @contextmanager
-def _interrupted(out: object) -> Iterator[None]:
+def _interrupted(sentence: str) -> Iterator[None]:
     """Ctrl-C and SIGTERM, with which clusters and `timeout` interrupt, end in a sentence."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        say(f"Interrupted. What is finished is kept in {out}; run the same command again to go on.")
+        say(sentence)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _kept(out: object) -> str:
+    return f"Interrupted. What is finished is kept in {out}; run the same command again to go on."
 
 
 def _end(summary: Summary, as_json: bool) -> None:
@@ -180,7 +185,8 @@ def calibrate(
     from workers.plan import prepare
     from workers.store import JobFolder
 
-    with progress_on_stderr() as phase:
+    sentence = "Interrupted. Nothing was chosen; run the same command again."
+    with _interrupted(sentence), progress_on_stderr() as phase:
         found = prepare(job, JobFolder(job.out), phase).calibration
     if as_json:
         print_json(found)
