@@ -222,9 +222,9 @@ def test_noise_that_lasts_is_warned_of_where_chains_unmask_it() -> None:
 
 
 def test_correlated_residuals_are_warned_of() -> None:
-    # a wave too small and quick for segments of three points, under noise that differences see
+    # a wave too quick for a smooth slope and for segments of three points, under noise that differences see
     steps = np.geomspace(10, 1e5, 200)
-    wave = 0.03 * np.sin(np.arange(200) * 2 * np.pi / 10)
+    wave = 0.05 * np.sin(np.arange(200) * 2 * np.pi / 7)
     shape = np.tanh(np.log10(steps) - 3)
     assert not warned(Trajectory(steps, shape + 0.02 * np.random.default_rng(0).standard_normal(200)), "residuals")
     noise = 0.02 * np.random.default_rng(0).standard_normal(200)
