@@ -108,7 +108,8 @@ def sentence(result: Online) -> str:
         f"{'is' if result.taken_back == 1 else 'are'} not among the boundaries that `detect_stages` finds on the whole "
         f"curve, within {TOLERANCE:.2f} decades. {result.precision.value:.1%} are near a true boundary, and "
         f"{result.recall.value:.1%} of the true ones settled before the curve ended. Median delay: "
-        f"{result.after_boundary:.2f} decades after the true boundary, {result.after_onset:.2f} after the next burst "
-        "reached half of its speed. A boundary is the rest before a burst, and cannot be known before that burst: its "
-        f"onset alone comes {result.wait:.2f} decades after the boundary (median)."
+        f"{result.after_onset:.2f} decades after the next burst reached half of its speed, {result.after_boundary:.2f} "
+        "after the true boundary itself. The mark is held against the first: a boundary is the rest before a burst, "
+        "and until that burst comes it cannot be told from the end of all development; the burst's onset alone comes "
+        f"{result.wait:.2f} decades after the boundary (median)."
     )
