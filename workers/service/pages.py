@@ -21,8 +21,9 @@ LOGIN = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>slt: log in</title><link rel="stylesheet" href="/static/login.css">
 <main><h1>slt</h1><p>{sentence}</p>
-<form method="post" action="/login"><label>Token <input name="token" type="password" autocomplete="current-password"
-required autofocus></label> <button>Log in</button></form>
+<form method="post" action="/login"><input name="username" autocomplete="username" value="slt" hidden>
+<label>Token <input name="token" type="password" autocomplete="current-password" required autofocus></label>
+<button>Log in</button></form>
 <p>It was printed by <code>slt serve</code> and lies in the file <code>token</code> of the service's folder.</p></main>
 </html>
 """
