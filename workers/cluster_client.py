@@ -17,7 +17,7 @@ import yaml
 
 from slt.errors import BadInput
 from workers.job import as_plain, check_job, code_references
-from workers.ray_jobs import RayJob, RayJobs, module_files, own_packages
+from workers.ray_jobs import RayJob, RayJobs, module_files, own_code
 
 Document = dict[str, Any]
 REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://")
@@ -37,7 +37,14 @@ class ClusterClient:
     """
 
     def __init__(self, address: str) -> None:
-        self.cluster = RayJobs(address)
+        self.url, self.cluster = address, RayJobs(address)
+
+    def __enter__(self) -> ClusterClient:
+        """Itself; it holds nothing that has to be closed."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""
 
     def submit(
         self, job: Mapping[str, Any], submission_id: str | None = None, follow: bool = False
@@ -64,18 +71,15 @@ class ClusterClient:
         if there is not None:
             self.cluster.forget(job_id)
         with tempfile.TemporaryDirectory() as place:
-            working_dir = Path(place)
-            settings["events"] = _brought_along(settings.get("events"), working_dir)
+            brought = _events_brought_along(settings, Path(place))
             text = yaml.safe_dump({key: value for key, value in settings.items() if value is not None}, sort_keys=False)
-            (working_dir / "job.yaml").write_text(text, encoding="utf-8")
+            job_file = Path(place, "job.yaml")
+            job_file.write_text(text, encoding="utf-8")
             self.cluster.submit(
                 job_id,
                 _entrypoint(settings, follow),
-                runtime_env={
-                    "working_dir": str(working_dir),
-                    "py_modules": own_packages() + modules,
-                    "env_vars": {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"},
-                },
+                files=[job_file, *brought, *modules],
+                runtime_env=own_code(),
                 metadata={"slt_name": str(settings["name"]), "slt_out": settings["out"]},
             )
         return self.job(job_id), True
@@ -134,16 +138,17 @@ def _absolute(place: str) -> str:
     return place if REMOTE.match(place) else str(Path(place).absolute())
 
 
-def _brought_along(events: str | None, working_dir: Path) -> str | None:
+def _events_brought_along(settings: dict[str, Any], place: Path) -> list[Path]:
     """A small events file here travels with the job; any other is meant as the cluster sees it."""
+    events = settings.get("events")
     if events is None or REMOTE.match(events) or not Path(events).is_file():
-        return events
+        return []
     if Path(events).stat().st_size > LARGEST_EVENTS_FILE:
         raise BadInput(
             f"{events} is larger than {LARGEST_EVENTS_FILE // 1_000_000} MB; an events file is a short table"
         )
-    shutil.copy(events, working_dir / "events.csv")
-    return "events.csv"
+    settings["events"] = "events.csv"
+    return [Path(shutil.copy(events, place / "events.csv"))]
 
 
 def _plain(name: str) -> str:

@@ -156,5 +156,10 @@ def _require_reachable(address: str) -> None:
 
 
 def _own_packages(user_code: Iterable[Path]) -> list[str]:
-    root = Path(__file__).parent.parent  # folders, not modules: in a driver of Ray Jobs, Ray copies what it is given
-    return [*(str(root / name) for name in ("slt", "estimators", "workers")), *(str(path) for path in user_code)]
+    import estimators
+    import slt
+    import workers
+
+    # Folders, not modules, which Ray cannot copy in a driver of Ray Jobs; there each package has a folder of its own.
+    packages = [str(Path(package.__file__ or "").parent) for package in (slt, estimators, workers)]
+    return [*packages, *(str(path) for path in user_code)]

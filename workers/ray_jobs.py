@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +79,7 @@ class RayJobs:
         job_id: str,
         entrypoint: str,
         *,
+        files: Sequence[Path] = (),
         runtime_env: Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
@@ -84,13 +88,21 @@ class RayJobs:
         Args:
             job_id: a name that no driver of this cluster has had.
             entrypoint: a shell command.
-            runtime_env: what Ray brings along; local folders in it are uploaded.
+            files: files and folders here that the driver finds in its working directory.
+            runtime_env: what Ray brings along besides; local folders in it are uploaded.
         """
-        with _answering(self.address), _without_addresses():
+        with _answering(self.address), _without_addresses(), tempfile.TemporaryDirectory() as place:
+            working_dir = {"working_dir": place} if files else {}
+            for path in files:
+                copy = Path(place, path.name)
+                if path.is_dir():
+                    shutil.copytree(path, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+                else:
+                    shutil.copy(path, copy)
             self._client.submit_job(
                 entrypoint=entrypoint,
                 submission_id=job_id,
-                runtime_env=dict(runtime_env or {}),
+                runtime_env=dict(runtime_env or {}) | working_dir,
                 metadata=dict(metadata or {}),
                 entrypoint_num_cpus=0,
             )
@@ -127,14 +139,16 @@ class RayJobs:
             self._client.delete_job(job_id)
 
 
-def own_packages() -> list[str]:
-    """Folders of this project's code, for `py_modules` of a cluster that may not have it installed."""
-    root = Path(__file__).parent.parent
-    return [str(root / name) for name in PACKAGES]
+def own_code() -> dict[str, Any]:
+    """A runtime environment with this project's code, for a cluster that may not have it, or another version."""
+    packages = [Path(importlib.import_module(name).__file__ or "").parent for name in PACKAGES]
+    # The driver's own Ray session brings the same code for its units, which Ray takes for a conflict unless told so.
+    variables = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+    return {"py_modules": [str(path) for path in packages], "env_vars": variables}
 
 
-def module_files(references: Sequence[str], folder: Path) -> list[str]:
-    """The files and folders in which `package.module:function` lies, for `py_modules`.
+def module_files(references: Sequence[str], folder: Path) -> list[Path]:
+    """The files and folders in which each `package.module:function` lies.
 
     Raises:
         BadInput: one is not there.
@@ -144,7 +158,7 @@ def module_files(references: Sequence[str], folder: Path) -> list[str]:
         path = next((path for path in (folder / top, folder / f"{top}.py") if path.exists()), None)
         if path is None:
             raise BadInput(f"the module '{top}' is not in {folder}; put {top}.py there, or run from its folder")
-        found.append(str(path))
+        found.append(path)
     return found
 
 
@@ -208,4 +222,5 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)
+for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # they tell of each upload

@@ -54,22 +54,22 @@ def submit(
     from workers.job import read_settings
 
     document = read_settings(job_file, settings or ())
-    client = _client(service, token_file, address)
-    if address:
-        _say_what_a_cluster_must_see(document)
-    elif _is_here(client.url):  # type: ignore[union-attr]
-        _make_absolute(document)
-    job, is_new = client.submit(document, submission_id, follow)
-    if not is_new:
-        say(f"This job is there already, {job['state']}; {_what_now(job)}.")
-    elif not watching:
-        say(f"Submitted; `slt watch {job['id']}` shows how far it is.")
-    if watching:
-        _watch(client, job["id"], as_json)
-    elif as_json:
-        print_json(job | {"new": is_new})
-    else:
-        typer.echo(job["id"])
+    with _client(service, token_file, address) as client:
+        if address:
+            _say_what_a_cluster_must_see(document)
+        elif _is_here(client.url):
+            _make_absolute(document)
+        job, is_new = client.submit(document, submission_id, follow)
+        if not is_new:
+            say(f"This job is there already, {job['state']}; {_what_now(job)}.")
+        elif not watching:
+            say(f"Submitted; `slt watch {job['id']}` shows how far it is.")
+        if watching:
+            _watch(client, job["id"], as_json)
+        elif as_json:
+            print_json(job | {"new": is_new})
+        else:
+            typer.echo(job["id"])
 
 
 @app.command(
@@ -87,7 +87,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how far a job is."""
-    job = _client(service, token_file, address).job(job_id)
+    with _client(service, token_file, address) as client:
+        job = client.job(job_id)
     if as_json:
         print_json(job)
     else:
@@ -110,7 +111,8 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Watch a job until it ends: live progress, or with --address its log."""
-    _watch(_client(service, token_file, address), job_id, as_json)
+    with _client(service, token_file, address) as client:
+        _watch(client, job_id, as_json)
 
 
 @app.command(
@@ -129,7 +131,8 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print what a job's driver has printed."""
-    text = _client(service, token_file, address).logs(job_id, tail)
+    with _client(service, token_file, address) as client:
+        text = client.logs(job_id, tail)
     if as_json:
         print_json({"id": job_id, "lines": text.splitlines()})
     else:
@@ -149,7 +152,8 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Stop a job; what is done is kept."""
-    _show(_client(service, token_file, address).cancel(job_id), as_json)
+    with _client(service, token_file, address) as client:
+        _show(client.cancel(job_id), as_json)
 
 
 @app.command(
@@ -160,7 +164,8 @@ def cancel(
 )
 def resume(job_id: JobId, service: Service = None, token_file: TokenFile = None, as_json: AsJson = False) -> None:
     """Let a job that is over go on from what is done."""
-    _show(_service(service, token_file).resume(job_id), as_json)
+    with _service(service, token_file) as client:
+        _show(client.resume(job_id), as_json)
 
 
 @app.command(
@@ -180,11 +185,11 @@ def results(
     as_json: AsJson = False,
 ) -> None:
     """Fetch a job's folder: tables, traces, stages, report."""
-    client = _service(service, token_file)
     target = out or Path(job_id)
     if target.exists() and not _may_be_replaced(target, overwrite):
         raise BadInput(f"{target} is there already; choose another folder with --out, or replace it with --overwrite")
-    client.fetch(job_id, target)
+    with _service(service, token_file) as client:
+        client.fetch(job_id, target)
     if as_json:
         print_json({"id": job_id, "out": str(target), "report": str(target / "report.html")})
     else:
@@ -207,7 +212,8 @@ def list_jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the jobs with their state and progress."""
-    found = _client(service, token_file, address).jobs(limit)
+    with _client(service, token_file, address) as client:
+        found = client.jobs(limit)
     if as_json:
         print_json({"jobs": found})
     else:

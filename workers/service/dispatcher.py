@@ -157,8 +157,7 @@ class Dispatcher(threading.Thread):
         document = self.desk.submitted(job)
         line = launch.entrypoint(job, str(document.get("checkpoints", "")), self.desk.settings)
         try:
-            environment = launch.runtime_env(document, self.desk.settings)
-            cluster.submit(driver, line, runtime_env=environment, metadata={"slt_job": job_id})
+            cluster.submit(driver, line, metadata={"slt_job": job_id}, **launch.code(document, self.desk.settings))
         except ClusterUnreachable:
             raise
         except BadInput as error:  # the cluster is there and will not have it

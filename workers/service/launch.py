@@ -32,15 +32,18 @@ def entrypoint(job: Job, checkpoints: str, settings: Settings) -> str:
     return line if settings.address else f"cd {shlex.quote(str(settings.module_folder))} && {line}"
 
 
-def runtime_env(document: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """The code that a cluster may lack; a Ray on this machine sees all of it."""
+def code(document: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """What a cluster may lack, as arguments of `RayJobs.submit`; a Ray on this machine sees all of it.
+
+    Raises:
+        BadInput: a module of the job is not where the settings say.
+    """
     if not settings.address:
         return {}
-    from workers.ray_jobs import module_files, own_packages
+    from workers.ray_jobs import module_files, own_code
 
-    own = module_files(code_references(check_job({**document, "out": "."})), settings.module_folder)
-    # The driver's Ray session brings the same code for its units, which Ray takes for a conflict unless told so.
-    return {"py_modules": own_packages() + own, "env_vars": {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}}
+    references = code_references(check_job({**document, "out": "."}))
+    return {"files": module_files(references, settings.module_folder), "runtime_env": own_code()}
 
 
 def tail(path: Path, most_bytes: int = 2_000_000) -> str:

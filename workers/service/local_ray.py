@@ -105,6 +105,7 @@ def _start(folder: Path, token: str) -> LocalRay:
     command += [f"--dashboard-agent-grpc-port={ports[4]}", f"--runtime-env-agent-port={ports[5]}"]
     command += [f"--metrics-export-port={ports[6]}", "--min-worker-port=0", "--max-worker-port=0"]
     command += ["--include-log-monitor=false", f"--temp-dir={temp_dir}"]
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", "")))  # its `python` is this one
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "SLT_TOKEN")}
     # Through a shell that ends at once: Ray is nobody's child then, and in a session of its own, so that Ctrl-C in the
     # service's terminal passes it by.
@@ -114,7 +115,7 @@ def _start(folder: Path, token: str) -> LocalRay:
         text=True,
         check=True,
         cwd=folder,
-        env=inherited | environment(folder),
+        env=inherited | environment(folder) | {"PATH": path},
         start_new_session=True,
     )
     pid = int(started.stdout)
