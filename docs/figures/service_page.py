@@ -23,7 +23,7 @@ from workers.service import local_ray
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "docs" / "images" / "service.png"
-SHOWN = {"width": 1080, "height": 905}
+SHOWN = {"width": 1080, "height": 920}
 POINTS, BOUNDARIES = 80, 2  # what there has to be before the picture is taken
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
@@ -31,7 +31,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 def main(run: Path, image: Path = IMAGE) -> None:
     """Submit the run to a service of its own and take the picture before the job is done."""
     job = yaml.safe_load((ROOT / "configs" / "grokking.yaml").read_text(encoding="utf-8"))
-    job |= {"checkpoints": str(run), "events": str(run / "events.csv"), "measures": ["loss", "test_accuracy"]}
+    job |= {"checkpoints": str(run), "events": str(run / "events.csv"), "measures": ["loss"]}
+    job["sampler"] |= {"draws": 100, "burn_in": 50}  # enough for a picture
     job["resources"] = {"checkpoints_per_unit": 4}
     with tempfile.TemporaryDirectory() as folder, service(Path(folder) / "slt", run.parent) as (url, token):
         with ServiceClient(url, token) as client:

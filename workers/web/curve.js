@@ -55,7 +55,7 @@ async function show(state, { plot, key, caption, figure }) {
   const { curve, stages } = results;
   const made = jobFigure(results, { log, colors: theme(), width: Math.max(plot.clientWidth - MARGINS, 200), panels: state.panels ?? new Set() });
   state.drawn = { shown: made.shown, number: made.data.findIndex((trace) => trace.name === "LLC") };
-  setChildren(key, [flagKinds(curve), Boolean(stages), results.events.length > 0, Boolean(curve.llc_chains)], () => keyItems(results));
+  setChildren(key, [flagKinds(curve), stages, results.events.length > 0, Boolean(curve.llc_chains)], () => keyItems(results));
   const soFar = results.total > curve.steps.length ? `${curve.steps.length} of ${count(results.total, "checkpoint")} so far. ` : "";
   setText(caption, `LLC over training${curve.llc_std_error ? ", with a band of one standard error over chains" : ""}. ${soFar}${made.notes.join(" ")} Arrow keys go from point to point.`);
   plot.setAttribute("aria-label", `Curve of the LLC: ${count(curve.steps.length, "checkpoint")}, ${count(stages?.boundaries.length ?? 0, "boundary").replace(/ys$/, "ies")}. Arrow keys go from point to point.`);
