@@ -41,7 +41,7 @@ def test_every_setting_is_documented() -> None:
 @pytest.mark.slow
 def test_the_page_works_as_written(tmp_path: Path) -> None:
     """In one shell, top to bottom, with a home of its own and on a free port."""
-    script = ["set -e -o pipefail"]
+    script = ["set -e -o pipefail", "trap 'slt serve --stop' EXIT"]
     for match in BLOCK.finditer(PAGE):
         kind, code = match["kind"], match["code"]
         if kind == "yaml":

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from ray.job_submission import JobSubmissionClient
 
 SECONDS_TO_CONNECT = 10
 SECONDS_TO_ANSWER = 60
+SECONDS_TO_BE_READY = 120
+SECONDS_BETWEEN_TRIES = 1.0
 PACKAGES = ("slt", "estimators", "workers")
 
 
@@ -99,13 +102,21 @@ class RayJobs:
                     shutil.copytree(path, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
                 else:
                     shutil.copy(path, copy)
-            self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=job_id,
-                runtime_env=dict(runtime_env or {}) | working_dir,
-                metadata=dict(metadata or {}),
-                entrypoint_num_cpus=0,
-            )
+            patience = time.monotonic() + SECONDS_TO_BE_READY
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=entrypoint,
+                        submission_id=job_id,
+                        runtime_env=dict(runtime_env or {}) | working_dir,
+                        metadata=dict(metadata or {}),
+                        entrypoint_num_cpus=0,
+                    )
+                    return
+                except RuntimeError as error:  # a Ray that has just been started, and has no agent yet
+                    if "try again later" not in str(error) or time.monotonic() > patience:
+                        raise
+                    time.sleep(SECONDS_BETWEEN_TRIES)
 
     def all(self) -> dict[str, RayJob]:
         """Every submitted driver by its id."""
