@@ -1,6 +1,6 @@
 """LLCs of deep linear and reduced-rank networks against their exact learning coefficients, all settings by one rule.
 
-    python -m benchmarks.exact [--only exact|minibatch] [--short] [--json]
+    python -m benchmarks.exact [--only exact|minibatch] [--short] [--calibrated] [--json]
 
 Two protocols: exact gradients (the population loss in closed form, MALA, float64), and minibatch SGLD (n = 100,000
 samples of unit noise, batches of 500, float32).
@@ -15,6 +15,9 @@ The rule, the same for every network of a protocol (nothing is set by hand for o
     chains        4; more for networks of less than 1,000 parameters, as the relative noise of a draw is 1/sqrt(LLC)
     draws         1 / (step_size localization) steps, half of the weakest direction's relaxation time, within bounds;
                   the first half is burn-in
+
+With --calibrated `estimators.calibrate` chooses in the place of the rule, as `auto` does in a job of 200 checkpoints:
+everything for minibatches; all but n_beta for exact gradients, whose loss stands for endless data.
 
 The answer to compare with is `lambda - (m-1)/log(n_beta)`; `finite` is the exact value that the sampled posterior
 has at this n_beta and localization (`benchmarks.deep_linear`), so that sampler and asymptotics can be told apart.
@@ -34,6 +37,7 @@ import torch
 
 from benchmarks.deep_linear import GOLDEN, Widths, asymptotic, at_finite_n_beta, name, population, regression
 from benchmarks.stepping import mala_step, sgld_step
+from estimators.calibrate import AUTOMATIC, calibrate
 from estimators.llc import SamplerConfig, estimate_llc
 from estimators.problem import Problem
 from slt.closed_form import deep_linear, reduced_rank_local
@@ -75,13 +79,25 @@ def settings(problem: Problem, protocol: Protocol) -> SamplerConfig:
     return replace(config, step_size=step_size, draws=steps // 2, burn_in=steps // 2)
 
 
-def measure(widths: Widths, rank: int, protocol: Protocol) -> dict[str, object]:
+def calibrated(problem: Problem, protocol: Protocol) -> SamplerConfig:
+    """What calibration chooses for this checkpoint."""
+    base = SamplerConfig(
+        step_size=1.0, n_beta=protocol.n_beta, localization=LOCALIZATION, kernel=protocol.kernel, dtype=protocol.dtype,
+        batch_size=protocol.batch_size, chains=16, device="cpu", engine="batched",
+    )  # fmt: skip
+    automatic = set(AUTOMATIC) - ({"n_beta"} if protocol.batch_size is None else set())
+    return calibrate(problem, {1.0: problem.model.state_dict()}, base, automatic, checkpoints=200).config
+
+
+def measure(
+    widths: Widths, rank: int, protocol: Protocol, choose: Callable[[Problem, Protocol], SamplerConfig] = settings
+) -> dict[str, object]:
     coefficient, multiplicity = deep_linear(widths, rank)
     if len(widths) == 3:  # SGLD is local: the coefficient at w* itself, not only the least one over the fibre
         assert reduced_rank_local(*widths, rank, rank, rank) == (coefficient, multiplicity)
     start = time.process_time()
     problem = protocol.problem(widths, rank)
-    config = settings(problem, protocol)
+    config = choose(problem, protocol)
     trajectory = estimate_llc(problem, {1: problem.model.state_dict()}, config)
     expected = asymptotic(widths, rank, config.n_beta)
     return {
@@ -134,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(PROTOCOLS), help="one of the two protocols")
     parser.add_argument("--short", action="store_true", help="networks of at most 500 parameters")
+    parser.add_argument("--calibrated", action="store_true", help="settings by calibration, not by the rule")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -145,7 +162,7 @@ def main() -> None:
         for widths, rank in GOLDEN:
             if options.short and sum(a * b for a, b in pairwise(widths)) > 500:
                 continue
-            rows.append(measure(widths, rank, PROTOCOLS[protocol]))
+            rows.append(measure(widths, rank, PROTOCOLS[protocol], calibrated if options.calibrated else settings))
             if not options.json:
                 print(line(rows[-1]), flush=True)
         document[protocol] = {"rows": rows} | summary(protocol, rows)

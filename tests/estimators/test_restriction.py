@@ -20,7 +20,7 @@ from slt.calibration import Setting
 from slt.closed_form import sgld_on_quadratic
 from slt.errors import ProblemError
 
-ENGINES = ("batched", "sequential")
+ENGINES = ("batched", "looped", "sequential")
 CURVATURES = np.array([[0.5, 3.0, 40.0], [1.0, 8.0, 20.0]])
 N_BETA, LOCALIZATION, STEP = 10.0, 5.0, 0.002
 
