@@ -84,3 +84,10 @@ def test_a_burst_is_looked_for_in_its_own_cells_only() -> None:
     assert greatest == pytest.approx([1.0], abs=1e-3)
     assert 150 < burst_onsets(speed, greatest, *middle)[0] < 175
     assert burst_onsets(speed, np.array([100.0]), *middle).tolist() == [90]
+
+
+@pytest.mark.parametrize(("smallest", "count"), [(0.1, 1), (0.4, 0)])
+def test_a_burst_must_amount_to_what_is_known_to_be_one(smallest: float, count: int) -> None:
+    speed = bumps((1, 0.3, 0.07), (0.4, 0.7, 0.07))
+    found = persistent_minima(speed, np.array([smallest * speed.sum()]))
+    assert len(found.draw_M) == count
