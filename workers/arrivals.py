@@ -11,7 +11,7 @@ import re
 import time
 
 from estimators.checkpoints import Checkpoint, CheckpointSequence, discover
-from estimators.storage import Location
+from estimators.storage import Location, modified
 from slt.errors import NoCheckpoints, UnreadableCheckpoint
 
 SETTLES = 1.0
@@ -102,6 +102,6 @@ class Arrivals:
 def stamp_of(checkpoint: Checkpoint) -> Stamp | None:
     """Size and time of change, None if it has gone."""
     try:
-        return checkpoint.bytes, round(checkpoint.path.stat().st_mtime * 1e9)
+        return checkpoint.bytes, round(modified(checkpoint.path) * 1e9)
     except OSError:
         return None

@@ -64,8 +64,8 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
 def _sources(plan: Plan, tables: Tables) -> Iterator[tuple[str, Floats, dict[str, Floats]]]:
     path = plan.checkpoints.directory / TRAINING
     columns: dict[str, Floats] = {}
-    with suppress(OSError, SltError):  # someone else's file of that name, or one that is being written
-        _, table = read_from(path, read_table) if path.exists() else ([], {})
+    with suppress(OSError, SltError):  # no such file, somebody else's of that name, or one that is being written
+        _, table = read_from(path, read_table)
         columns = {name: column for name, column in table.items() if isinstance(column, np.ndarray)}
         columns |= {name: numbers(table[name], name, path) for name in table if name not in columns}
     if "step" in columns:

@@ -54,6 +54,22 @@ def _find(files: Any, place: UPath) -> Any:
     return files.find(place.path, detail=True)
 
 
+def exists(place: Location) -> bool:
+    """Whether there is a file."""
+    return place.is_file() if isinstance(place, Path) else "" in listing(place)
+
+
+def modified(place: Location) -> float:
+    """When a file was last changed, in seconds since 1970.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    if isinstance(place, Path):
+        return place.stat().st_mtime
+    return float(reach(place, lambda files: files.modified(place.path)).timestamp())
+
+
 def walk(place: UPath, names: Iterable[str]) -> Iterator[tuple[UPath, list[str], list[str]]]:
     """What `os.walk` gives, from a listing: each folder, with the names of its folders (may be pruned) and files."""
     tree: dict[str, tuple[set[str], list[str]]] = {"": (set(), [])}

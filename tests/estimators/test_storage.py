@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from estimators.checkpoints import CheckpointSequence, content_hash, discover, load_weights
-from estimators.storage import ahead, fetch, listing, local_copy, location, send, server
+from estimators.storage import ahead, exists, fetch, listing, local_copy, location, modified, send, server
 from slt.errors import CheckpointError, NoCheckpoints, StorageError
 from tests.workers.object_store import KEYS, Gate, ObjectStore, environment, object_store
 
@@ -129,6 +129,18 @@ def test_a_folder_that_is_not_there_and_a_file_are_no_directories(store: ObjectS
         discover("s3://runs/nothing")
     with pytest.raises(NoCheckpoints, match="is a file, not a directory"):
         discover("s3://runs/file/step_1.safetensors")
+
+
+def test_files_are_dated_as_the_server_has_them(store: ObjectStore, gate: Gate, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    store.upload(tmp_path, BUCKET, "dated")
+    head = store.client.head_object(Bucket=BUCKET, Key="dated/file")
+    there = location("s3://runs/dated")
+    assert modified(there / "file") == head["LastModified"].timestamp()
+    assert modified(tmp_path / "file") == (tmp_path / "file").stat().st_mtime
+    assert [exists(place / name) for place in (tmp_path, there) for name in ("file", "none")] == [True, False] * 2
+    with pytest.raises(FileNotFoundError):
+        modified(there / "none")
 
 
 def test_copies_are_gone_afterwards(
