@@ -4,7 +4,7 @@ fastest that this processor does.
     python -m benchmarks.bounds [--json]
 
 One thread, 4 checkpoints x 8 chains, losses at w* of few examples included, under torch's profiler, which itself takes
-its share; an operation's time is its own, without those that it calls. Each engine is profiled so often, and the fastest
+its share; an operation's time is its own, without those that it calls. Each engine is profiled so often; the fastest
 run counts. The last line is what would be left of a chain-step if all of its arithmetic ran at the rate of one large
 product, and nothing else took time.
 """

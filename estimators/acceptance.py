@@ -12,7 +12,6 @@ from statistics import NormalDist
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from estimators.engines import choose
 from estimators.engines.batched import batched_losses, plain_operations
@@ -174,7 +173,7 @@ class Walkers:
             data = tuple(t[chain] for t in batch.data) if per_chain else batch.data
             references = tuple(t[0, chain] if per_chain else t[0] for t in batch.references)
             state = group.state_at(position[0, chain], part.start)
-            rows.append(functional_call(group.scored, state, (data, references)))
+            rows.append(group.scored.at(state, data, references))
         return torch.stack(rows).unsqueeze(0)
 
 

@@ -12,54 +12,17 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from estimators.problem import Batch, Problem, problem_tensors
 from estimators.products import wide_products
 from estimators.restriction import aliases, moving_parameters
 from estimators.sampler import SamplerConfig
+from estimators.scored_model import ScoredModel
 from slt.errors import CheckpointMismatch, JobError, NonFiniteWeights, ProblemError
 
 Weights = Mapping[str, Tensor]
 EVALUATION_BATCH = 1024
 CHECK_BATCH = 8
-
-
-class ScoredModel(nn.Module):
-    """A model and its loss as one module, so that `functional_call` can swap the weights under the loss.
-
-    With `autocast` the model computes in bfloat16 where torch thinks it safe; its weights stay float32, and so does
-    what is returned.
-    """
-
-    def __init__(self, model: nn.Module, problem: Problem, *, autocast: bool = False) -> None:
-        super().__init__()
-        self.model = model
-        self.problem = problem
-        self.autocast = autocast
-
-    def forward(self, batch: Batch, references: tuple[Tensor, ...] = (), *, predict: bool = False) -> Tensor:
-        """Per-example losses, from the labels or from reference outputs where there are any; or the outputs."""
-        if not self.autocast:
-            return self._forward(batch, references, predict)
-        # without its cache, which knows nothing of weights that are swapped
-        with torch.autocast(batch[0].device.type, dtype=torch.bfloat16, cache_enabled=False):
-            result = self._forward(batch, references, predict)
-        return result.float() if isinstance(result, Tensor) else result
-
-    def _forward(self, batch: Batch, references: tuple[Tensor, ...], predict: bool) -> Tensor:
-        if not references and not predict:
-            return self.problem.loss(self.model, batch)
-        outputs: Tensor = self.problem.outputs(self.model, batch) if self.problem.outputs else self.model(batch[0])
-        if not isinstance(outputs, Tensor):
-            raise ProblemError(
-                f"the model of problem '{self.problem.name}' returns a {type(outputs).__name__}; say which tensor is "
-                "compared, for instance Problem(..., outputs=lambda model, batch: model(batch[0]).logits)"
-            )
-        if predict:
-            return outputs
-        assert self.problem.divergence is not None  # `prepare` has checked
-        return self.problem.divergence(outputs, references[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +68,7 @@ class Group:
         ]
         rows = zip(self.names, torch.split(position, counts, dim=-1), self.shapes, self.coordinates, strict=True)
         return {
-            f"model.{name}": piece.reshape(*piece.shape[:-1], *shape) if index is None else piece
+            f"model.{name}": piece.reshape((*piece.shape[:-1], *shape)) if index is None else piece
             for name, piece, shape, index in rows
         }
 
@@ -153,7 +116,7 @@ def _prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig
             "estimators.divergences.kl (logits) or squared_error (regression), or use reference 'labels'"
         )
     device, dtype = config.torch_device, config.torch_dtype
-    model = copy.deepcopy(problem.model).to(device=device).eval()
+    model = _copy(problem).to(device=device).eval()
     model = model.float() if dtype == torch.float32 else model.double()  # `to` would cut complex numbers in half
     scored = ScoredModel(model, problem, autocast=config.dtype == "bfloat16")
     moving = {
@@ -181,6 +144,20 @@ def _prepare(problem: Problem, weights: Sequence[Weights], config: SamplerConfig
     )
     _check_losses(group, own_outputs=config.reference == "self")
     return _evaluate(group, own_outputs=config.reference == "self")
+
+
+def _copy(problem: Problem) -> nn.Module:
+    """The model, to do with as an engine likes."""
+    try:
+        if isinstance(problem.model, torch.jit.ScriptModule):
+            raise RuntimeError("it is compiled by TorchScript")
+        return copy.deepcopy(problem.model)
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ProblemError(
+            f"the model of problem '{problem.name}' cannot be copied: {reason}; give it as a plain nn.Module (weight "
+            "norm and the like by torch.nn.utils.parametrizations)"
+        ) from None
 
 
 def _taken(state: dict[str, Tensor], name: str, index: Tensor | None) -> Tensor:
@@ -217,8 +194,30 @@ def _check_losses(group: Group, *, own_outputs: bool) -> None:
     """Call loss and divergence as a user would, so that their own errors are told apart from the engine's."""
     batch = tuple(tensor[:CHECK_BATCH] for tensor in group.data)
     _check(group, "loss", lambda: _call(group, 0, batch))
+    _check_pairing(group, batch)
     if own_outputs:
         _check(group, "divergence", lambda: _call(group, 0, batch, (_call(group, 0, batch, predict=True),)))
+
+
+def _check_pairing(group: Group, batch: Batch) -> None:
+    """An example's loss at w* is to be the same number whenever it is asked for, and in whatever company."""
+    losses = _call(group, 0, batch)
+    scale = float(losses.abs().max().nan_to_num(nan=0.0, posinf=0.0))
+    tolerance = 1e-6 + (0.1 if group.scored.autocast else 1e-3) * scale
+    again, company = (
+        _call(group, 0, batch),
+        _call(group, 0, tuple(tensor[: max(1, len(losses) // 2)] for tensor in batch)),
+    )
+    for other, why, remedy in (
+        (again, "changes when it is computed again", "leave out what is random, or kept from one call to the next"),
+        (company, "depends on the other examples of its batch", "give batch norm running statistics, and the like"),
+    ):
+        off = float((losses[: len(other)] - other).abs().max())
+        if off > tolerance:
+            raise ProblemError(
+                f"the loss of an example of problem '{group.scored.problem.name}' {why} (by {off:.2g} nats), so draws "
+                f"cannot be compared with the checkpoint on the same examples; {remedy}"
+            )
 
 
 def _check(group: Group, what: str, evaluate: Callable[[], Tensor]) -> None:
@@ -242,8 +241,7 @@ def _call(
 ) -> Tensor:
     state = group.state_at(group.centers[checkpoint], checkpoint)
     with torch.no_grad():
-        result: Tensor = functional_call(group.scored, state, (batch, references), {"predict": predict})
-    return result
+        return group.scored.at(state, batch, references, predict=predict)
 
 
 def _evaluate(group: Group, *, own_outputs: bool) -> Group:

@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from estimators.engines import looped
@@ -75,7 +75,7 @@ def batched_losses(group: Group, chunk: slice) -> LossOf:
         batch: tuple[Tensor, ...],
         references: tuple[Tensor, ...],
     ) -> Tensor:
-        result: Tensor = functional_call(group.scored, group.state(pieces, fixed), (batch, references))
+        result: Tensor = group.scored.at(group.state(pieces, fixed), batch, references)
         return result
 
     over_chains = vmap(one, in_dims=(0, None, per_chain, per_chain))
@@ -88,15 +88,16 @@ def batched_losses(group: Group, chunk: slice) -> LossOf:
     return losses
 
 
-def obstacle(group: Group, config: SamplerConfig) -> str | None:
-    """Why the model cannot be batched, in torch's words; None if it can. Tries one step of two chains."""
+def obstacle(group: Group, config: SamplerConfig, engine: str) -> str | None:
+    """Why the model cannot run "batched" or "looped", in torch's words; None if it can. Tries a step of two chains."""
     batch = Batches(group, config.seed, slice(0, 1), range(2)).next()
     position = group.centers[:1].unsqueeze(1).repeat(1, 2, 1).requires_grad_()
     try:
-        with warnings.catch_warnings(), plain_operations():
+        with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*performance drop.*")  # an operation without a batching rule
-            losses = batched_losses(group, slice(0, 1))(position, batch.data, batch.references)
-            torch.autograd.grad(losses.sum(), position)
+            EVALUATIONS[engine](group, slice(0, 1))(position, batch)
+    except torch.OutOfMemoryError:
+        return None  # the engines find out how much fits
     except (RuntimeError, ValueError, TypeError, NotImplementedError, UserWarning) as error:
         return str(error).splitlines()[0].split(". ")[0]
     return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from estimators.engines.batches import PairedBatch
 from estimators.group import Group
@@ -30,7 +29,7 @@ def evaluate(group: Group, chunk: slice, position: Tensor, batch: PairedBatch) -
                 data, references = batch.data, tuple(reference[k] for reference in batch.references)
                 if group.batch_size is not None:
                     data, references = tuple(t[chain] for t in data), tuple(t[chain] for t in references)
-                loss = functional_call(group.scored, group.state_at(at, (chunk.start or 0) + k), (data, references))
+                loss = group.scored.at(group.state_at(at, (chunk.start or 0) + k), data, references)
                 (gradient[k, chain],) = torch.autograd.grad(loss.mean(), at)
                 losses.append(loss.detach())
     return torch.stack(losses).reshape(count, chains, -1), gradient

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import functional_call
 
 from estimators.group import Group
 from slt.errors import ProblemError
@@ -69,7 +68,7 @@ def _saved_bytes(group: Group, examples: int) -> int:
     batch = tuple(tensor[rows] for tensor in group.data)
     references = tuple(reference[0, rows] for reference in group.references)
     with saved_tensors_hooks(count, lambda tensor: tensor):
-        losses = functional_call(group.scored, group.state_at(position, 0), (batch, references))
+        losses = group.scored.at(group.state_at(position, 0), batch, references)
     if not losses.requires_grad:
         raise ProblemError(
             f"the loss of problem '{group.scored.problem.name}' has no gradient in the parameters that move; "

@@ -97,7 +97,7 @@ def test_auto_is_looped_where_the_activations_of_one_chain_fill_the_cache(monkey
 
 def test_asking_for_batched_where_torch_cannot_says_so() -> None:
     problem = tokens_problem(WithControlFlow())
-    with pytest.raises(ProblemError, match=r"cannot run on the batched engine: .*Use engine 'looped'"):
+    with pytest.raises(ProblemError, match=r"cannot run on the batched engine: .*Use engine 'looped' or"):
         sample_group(problem, states(WithControlFlow), config("batched"))
 
 
