@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimators.checkpoints import Checkpoint
-from estimators.storage import Location, location
+from estimators.storage import location
 from workers.arrivals import Stamp, stamp_of
 from workers.files import read_text, write_json
+from workers.job import JobConfig
 from workers.store import JobFolder
 
 FILE = "followed.json"
@@ -34,22 +35,18 @@ class Met:
 
 
 class Record:
-    """followed.json of a job folder.
+    """followed.json of a job folder; a record of another directory, or for another problem, is none."""
 
-    Args:
-        folder: of the job.
-        directory: that is followed; a record of another one is none.
-    """
-
-    def __init__(self, folder: JobFolder, directory: Location) -> None:
-        self._path, self._directory = folder.path / FILE, str(directory)
+    def __init__(self, folder: JobFolder, job: JobConfig) -> None:
+        self._path = folder.path / FILE
+        self._of = {"directory": str(job.checkpoints), "problem": job.problem, "problem_args": job.problem_args}
 
     def read(self) -> Iterator[Met]:
         """What an earlier session met and what is unchanged since, or gone; a damaged record is as good as none."""
         try:
             document = json.loads(read_text(self._path))
-            entries = document["checkpoints"] if document["directory"] == self._directory else []
-            known = [_met(entry) for entry in entries]
+            same = {name: document[name] for name in self._of} == self._of
+            known = [_met(entry) for entry in document["checkpoints"]] if same else []
         except (OSError, ValueError, KeyError, TypeError):
             return
         for met in known:
@@ -59,8 +56,7 @@ class Record:
 
     def write(self, known: dict[int, Met]) -> None:
         """Keep what is known, by step."""
-        document = {"directory": self._directory, "checkpoints": [_plain(known[step]) for step in sorted(known)]}
-        write_json(self._path, document)
+        write_json(self._path, self._of | {"checkpoints": [_plain(known[step]) for step in sorted(known)]})
 
 
 def _plain(met: Met) -> dict[str, Any]:

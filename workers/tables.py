@@ -156,7 +156,7 @@ def print_summary(summary: Summary) -> None:
     """What `slt run` ends with; the report's path is the last line."""
     document = summary.to_dict()
     if summary.detection:
-        print_stages(summary.detection.to_dict())
+        print_stages(summary.detection.to_dict() | {"advice": []})  # it is long, and in the report
     else:
         show("No stages: too few checkpoints have an estimate.")
     if summary.gauges:

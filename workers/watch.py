@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from estimators.checkpoints import Checkpoint, CheckpointSequence
+from estimators.checkpoints import Checkpoint, CheckpointSequence, discover
 from estimators.sampler import SamplerConfig
-from estimators.storage import read_from
+from estimators.storage import exists, read_from
 from slt.curves import FEWEST_POINTS
-from slt.errors import CheckpointError
+from slt.errors import CheckpointError, CheckpointMismatch
 from slt.events import CircuitEvent, read_events
 from workers.arrivals import Arrivals, Stamp
 from workers.calibration import Document, settle
@@ -70,6 +71,8 @@ def watch(job: JobConfig, executor: Executor, phase: Phase, ending: Ending) -> S
     with Status(folder, phase, following=True) as status:
         with timed(seconds, "prepare"):
             _events(job)  # what is there already can be refused now
+            if isinstance(job.checkpoints, Path) and job.checkpoints.is_file():
+                discover(job.checkpoints)
             subject = Subject.of(job)
             folder.open()
         interrupted = False
@@ -92,7 +95,7 @@ def _events(job: JobConfig) -> tuple[CircuitEvent, ...] | None:
     """The job's events; None where it names a file that is yet to be written."""
     if job.events is None:
         return ()
-    return read_from(job.events, read_events) if job.events.exists() else None
+    return read_from(job.events, read_events) if exists(job.events) else None
 
 
 class _Follower:
@@ -105,7 +108,7 @@ class _Follower:
         self._status, self._so_far, self._ending = status, so_far, ending
         self._ledger = Ledger(folder, so_far)
         self._arrivals = Arrivals(self._job.checkpoints)
-        self._record = Record(folder, self._job.checkpoints)
+        self._record = Record(folder, self._job)
         self._met: dict[int, Met] = {}
         self._refused: dict[int, str] = {}
         self._settings: tuple[SamplerConfig, Document | None] | None = None
@@ -121,16 +124,16 @@ class _Follower:
             self._arrivals.given(met.checkpoint, met.stamp)
         while True:
             up = self._time_is_up()
-            arrived = [self._accept(*each) for each in self._arrivals.look(at_once=up)]
-            if any(arrived):
-                self._record.write(self._met)
+            self._look(at_once=up)
             over = up and self._time_is_up() and not self._arrivals.unfinished
             if self._settings is None:
                 self._settle(over)
             if self._settings is not None:
-                yield from self._due(over)
+                for unit in self._due(over):
+                    yield unit
+                    self._look()  # there may be many to compute, and training may delete what it wrote
             self._show()
-            if over:
+            if over and self._time_is_up():
                 return
             if not self._ledger.awaited:
                 time.sleep(PAUSE)
@@ -178,14 +181,19 @@ class _Follower:
             said.append(f"{self._job.events} was not there: compared with the measures' own onsets instead")
         return [*said, *self._refused.values(), *self._arrivals.broken]
 
+    def _look(self, *, at_once: bool = False) -> None:
+        arrived = [self._accept(*each) for each in self._arrivals.look(at_once=at_once)]
+        if any(arrived):
+            self._record.write(self._met)
+
     def _accept(self, checkpoint: Checkpoint, stamp: Stamp) -> bool:
-        """Read a checkpoint; one that does not fit is left out, unless none has fitted yet."""
+        """Read a checkpoint; one that cannot be used is left out, unless it is the first and the problem another."""
         self._last_news = time.monotonic()
         try:
             weight_hash = self._subject.read(checkpoint, first=not self._met)
             _same_unit(checkpoint, self._met)
-        except CheckpointError as error:
-            if not self._met:
+        except (CheckpointError, FileNotFoundError) as error:
+            if isinstance(error, CheckpointMismatch) and not self._met:
                 raise
             self._refused[checkpoint.step] = str(error)
             return False

@@ -81,7 +81,7 @@ def train(period: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "training.py", str(period)])
 
 
-def until(holds, seconds: float = 120.0):
+def until(holds, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := holds():
@@ -124,8 +124,8 @@ def test_every_checkpoint_of_a_training_run_is_estimated_once_and_none_half_read
     process, trained = follow("--idle", "6"), train(1.0)
     following = until(lambda: (path := training.out / "status.json").exists() and json.loads(path.read_text()))
     assert (following["state"], following["following"]) == ("RUNNING", True)
-    assert trained.wait(120) == 0
-    output, errors = process.communicate(timeout=120)
+    assert trained.wait(300) == 0
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     document = json.loads(output)
     assert document["checkpoints"] == COUNT
@@ -144,11 +144,11 @@ def test_an_interruption_finishes_what_is_there_and_a_kill_loses_nothing(trainin
     process.kill()
     process.communicate()
     before = units(training)
-    assert trained.wait(120) == 0
+    assert trained.wait(300) == 0
     process = follow()
     until(lambda: len(units(training)) == COUNT)
     process.send_signal(how)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     document = json.loads(output)
     assert document["units"] == {"computed": COUNT - len(before), "reused": len(before), "failed": 0}
@@ -205,6 +205,9 @@ def test_no_checkpoint_at_all_is_one_sentence(workplace):
     result = workplace.slt("watch-dir", "nowhere", "tiny.yaml", "--serial", "--idle", "1")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("Error: no checkpoint found in nowhere")
+    result = workplace.slt("watch-dir", "tiny.yaml", "tiny.yaml", "--serial")
+    assert result.exit_code == 2
+    assert "tiny.yaml is a file, not a directory" in result.stderr
 
 
 def test_what_does_not_fit_is_left_out_and_said_but_first_of_all_refused(workplace):
@@ -245,7 +248,7 @@ def test_automatic_settings_wait_for_checkpoints_enough_and_are_kept_by_a_later_
     for step in STEPS[5:]:
         workplace.save(step)
         time.sleep(0.5)
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert json.loads(output)["units"]["computed"] == len(STEPS)
     chosen = json.loads((workplace.out / "calibration.json").read_text())
@@ -260,7 +263,7 @@ def test_on_ray_units_are_computed_while_others_arrive(training):
     line = command("watch-dir", "runs", "tiny.yaml", "--workers", "2", "--idle", "8", "--json")
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     trained = train(0.5)
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=300)
     assert trained.wait() == 0
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
