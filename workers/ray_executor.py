@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,8 @@ class RayExecutor:
             cores = self.workers * self.cpus if self.workers else max(os.cpu_count() or 1, self.cpus)
             connect(self.address, cores, self.user_code)
         try:
-            self._drain(function, iter(items), on_outcome)
+            with redirect_stdout(sys.stderr):  # where Ray tells of nodes that die; ours is for results
+                self._drain(function, iter(items), on_outcome)
         finally:
             if ours:
                 ray.shutdown()

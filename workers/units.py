@@ -136,10 +136,10 @@ def compute_unit(unit: Unit) -> UnitResult:
     started = time.perf_counter()
     try:
         entries: Sequence[CheckpointResult | Failure] = _compute(unit, range(len(unit.checkpoints)))
-    except NodeError as error:  # would be met again by each of its checkpoints
-        entries = [application_failure(error)] * len(unit.checkpoints)
     except Exception as error:
-        entries = [application_failure(error)] if len(unit.checkpoints) == 1 else _one_by_one(unit)
+        for_all = isinstance(error, NodeError) and all(map(_sees, unit.checkpoints))  # each would meet it again
+        alone = for_all or len(unit.checkpoints) == 1
+        entries = [application_failure(error)] * len(unit.checkpoints) if alone else _one_by_one(unit)
     return UnitResult(tuple(entries), time.perf_counter() - started)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 COMMAND = [sys.executable, "-c", "from workers.cli import main; main()"]
 
 
@@ -30,7 +32,7 @@ def cluster_of(*nodes: dict[str, Any], head: dict[str, Any] | None = None) -> It
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False} | (head or {}))
     try:
         for node in nodes:
-            cluster.add_node(**node)
+            add_node(cluster, **node)
         yield cluster
     finally:
         cluster.shutdown()
@@ -39,6 +41,16 @@ def cluster_of(*nodes: dict[str, Any], head: dict[str, Any] | None = None) -> It
         else:
             os.environ["RAY_TMPDIR"] = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def add_node(cluster: Any, tries: int = 3, **node: Any) -> Any:
+    """Another node. Ray gives it 30 s to start, which a busy machine may exceed."""
+    try:
+        return cluster.add_node(**node)
+    except Exception as error:
+        if tries == 1 or "timed out" not in str(error):
+            raise
+        return add_node(cluster, tries - 1, **node)
 
 
 @contextmanager
@@ -78,3 +90,53 @@ def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not so after {seconds:g} s: {what}")
+
+
+def session_processes(folder: Path) -> list[int]:
+    """Processes of the Ray session that lives in a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            if str(folder).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+@contextmanager
+def autoscaling_cluster(node_types: dict[str, Any]) -> Iterator[str]:
+    """The address of a cluster with a head without cores, whose autoscaler starts (real) nodes on this machine.
+
+    As `ray.cluster_utils.AutoscalingCluster`, which would stop every Ray of this machine first.
+    """
+    import ray
+    import yaml
+
+    example = Path(ray.__file__).with_name("autoscaler") / "_private/fake_multi_node/example.yaml"
+    head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+    config = yaml.safe_load(example.read_text()) | {"available_node_types": node_types | {"ray.head.default": head}}
+    config |= {"idle_timeout_minutes": 0.05, "upscaling_speed": 10}
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    (folder / "autoscaling.yaml").write_text(yaml.safe_dump(config))
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", "--num-cpus=0", "--block",
+        f"--autoscaling-config={folder / 'autoscaling.yaml'}", f"--temp-dir={folder}", "--include-dashboard=false",
+        "--dashboard-agent-listen-port=0", "--ray-client-server-port=0", "--disable-usage-stats",
+    ]  # fmt: skip
+    fake = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_TMPDIR": str(folder)}
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(command, env=os.environ | fake, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: "Ray runtime started" in (folder / "log").read_text(), 120)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            for pid in session_processes(folder):  # the autoscaler's nodes too
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait(timeout=30)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -6,17 +6,32 @@ import json
 import math
 import os
 import resource
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slt.errors import OutputError
+from estimators.engines import memory
+from estimators.progress import silent
+from slt.errors import NodeError, OutputError
 from workers.executor import Failure
 from workers.files import to_json, write_path, write_text
 from workers.store import JobFolder
-from workers.units import UNIT_BYTES, CheckpointResult, UnitResult, group_size, grouped
+from workers.units import (
+    UNIT_BYTES,
+    CheckpointResult,
+    Unit,
+    UnitResult,
+    compute_unit,
+    group_size,
+    grouped,
+    largest_first,
+    require_seen,
+    tapered,
+)
 
 
 @given(st.integers(10, 5000))
@@ -125,3 +140,70 @@ def test_a_unit_that_was_damaged_on_disk_is_not_done(tmp_path):
     (saved,) = folder.units.glob("*.npz")
     saved.write_bytes(saved.read_bytes()[:100])
     assert not folder.is_done("abc")
+
+
+def units_of(workplace, **changes) -> list[Unit]:
+    from workers.job import read_job
+    from workers.plan import prepare
+
+    job = read_job(workplace.path / "tiny.yaml")
+    plan = prepare(job, JobFolder(job.out), lambda title: silent)
+    return [replace(unit, **changes) for unit in plan.units]
+
+
+def test_another_version_of_the_code_refuses_to_compute(workplace):
+    unit, *_ = units_of(workplace, code="slt-stages 0.0.1 torch 1.0 0123456789abcdef")
+    with pytest.raises(NodeError, match=r"node .* has 'slt-stages .*' but the job began with 'slt-stages 0.0.1"):
+        compute_unit(unit)
+
+
+def test_a_checkpoint_that_is_removed_while_the_job_runs_is_one_failed_item_for_its_driver_too(workplace):
+    unit, *_ = units_of(workplace)
+    unit.checkpoints[0].path.unlink()
+    failures = compute_unit(unit).failures
+    assert list(failures) == [0]
+    assert failures[0].kind == "node"
+    require_seen(unit, failures)
+
+
+def test_what_a_node_does_not_see_and_its_driver_does_stops_the_job(workplace):
+    unit, *_ = units_of(workplace)
+    file = unit.checkpoints[0].path
+    file.rename("elsewhere")
+    failures = compute_unit(unit).failures
+    Path("elsewhere").rename(file)
+    with pytest.raises(NodeError, match=rf"node \S+ cannot see {file}, which the job's driver reads; mount"):
+        require_seen(unit, failures)
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=80), st.sampled_from([1, 2, 4, 8, 16]))
+def test_no_group_but_the_last_changes_as_a_sequence_grows(items, size):
+    groups = list(tapered(items, size))
+    assert [item for group in groups for item in group] == items
+    assert list(tapered([*items, 0], size))[: len(groups) - 1] == groups[:-1]
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(8, [4, 2, 2, 8, 8, 4]), (2, [1, 1, *[2] * 13]), (1, [1] * 28)])
+def test_the_first_group_is_cut_small(size, sizes):
+    assert [len(group) for group in tapered(range(28), size)] == sizes
+
+
+def test_small_units_are_computed_last(workplace):
+    workplace.configure(resources={})
+    for step in range(2000, 2012):
+        workplace.save(step)
+    assert [len(unit.checkpoints) for unit in largest_first(units_of(workplace))] == [2] * 11 + [1, 1]
+
+
+def test_a_share_of_a_card_follows_from_the_memory_that_a_unit_needs():
+    gib = 2**30
+    assert memory.card_bytes(chain=2**20, chains=4, checkpoints=8) == 2 * 4 * 8 * 2**20
+    # too large to stack: one chain at a time
+    assert memory.card_bytes(chain=2 * gib, chains=4, checkpoints=8) == 4 * gib
+
+
+def test_units_measure_the_memory_of_a_card_only_where_it_is_asked_for(workplace):
+    assert {unit.card_bytes for unit in units_of(workplace)} == {0}
+    workplace.configure(resources={"checkpoints_per_unit": 2, "gpus": "auto"})
+    # two checkpoints of two chains: weights, gradient and noise of three parameters, activations of 64 examples
+    assert {2 * 2 * 2 * 4 * 64 < unit.card_bytes < 10**5 for unit in units_of(workplace)} == {True}
