@@ -15,6 +15,8 @@ from slt.errors import BadInput, SltError
 BAD_INPUT = 2
 FAILED_ITEMS = 1
 INTERRUPTED = 130
+OF_THE_SERVICE = ("fastapi", "httpx", "prometheus_client", "starlette", "uvicorn")
+"""Libraries that are installed on request."""
 
 
 class _Commands(TyperGroup):
@@ -26,6 +28,11 @@ class _Commands(TyperGroup):
         except SltError as error:
             say(f"Error: {error}")
             raise typer.Exit(BAD_INPUT if isinstance(error, BadInput) else FAILED_ITEMS) from None
+        except ModuleNotFoundError as error:
+            if error.name not in OF_THE_SERVICE:
+                raise
+            say(f"Error: {error.name} is not installed, which the service needs; pip install 'slt-stages[service]'")
+            raise typer.Exit(BAD_INPUT) from None
 
 
 app = typer.Typer(
