@@ -19,7 +19,7 @@ from slt.stages import detect_stages
 from slt.synthetic import Sampling, null
 
 POINTS = (50, 100, 200)
-PROBABILITIES = (0.09, 0.1125, 0.135, 0.16, 0.18, 0.2, 0.225, 0.25, 0.275, 0.3, 0.35)
+PROBABILITIES = (0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.13, 0.16)
 FIRST_SEED = 100_000
 
 

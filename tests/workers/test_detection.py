@@ -65,7 +65,7 @@ def test_the_sensitivity_of_a_job_admits_boundaries_that_its_comparison_uses(fol
     assert compare(keen, [CircuitEvent("there", extra[0].step)]).sightings[0].boundary_step == extra[0].step
 
     workplace.configure(stages={"false_boundaries": 0.05})
-    assert read_job(Path("tiny.yaml")).stages.probability == pytest.approx(0.16, abs=0.01)
+    assert read_job(Path("tiny.yaml")).stages.probability == pytest.approx(0.036, abs=0.002)
     workplace.configure(stages={"false_boundaries": 3})
     refused = workplace.run()
     assert refused.exit_code == 2
