@@ -23,7 +23,7 @@ from workers.service import local_ray
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "docs" / "images" / "service.png"
-SHOWN = {"width": 1080, "height": 920}
+SHOWN = {"width": 1080, "height": 890}
 POINTS, BOUNDARIES = 80, 2  # what there has to be before the picture is taken
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 

@@ -105,7 +105,7 @@ def test_a_job_goes_from_the_form_over_a_growing_curve_and_a_reload_to_its_repor
     page.get_by_label("Name").fill("from_the_form")
     page.get_by_label("Problem (required)").fill("slow_linear:build")
     page.get_by_label("Checkpoints").fill(str(run))
-    arguments = PROBLEM_ARGS | {"seconds": 0.02}
+    arguments = PROBLEM_ARGS | {"seconds": 0.06}
     page.get_by_label("Arguments").fill("\n".join(f"{name}: {value}" for name, value in arguments.items()))
     page.get_by_label("Measures").fill("loss, weight_norm, singular_values")
     page.get_by_label("Events").fill(str(run / "events.csv"))
@@ -141,7 +141,7 @@ def test_a_job_goes_from_the_form_over_a_growing_curve_and_a_reload_to_its_repor
 
 
 def test_a_job_is_cancelled_and_resumed_and_keeps_what_was_done(go: Open, service: Service, run: Path) -> None:
-    job = service.submit("to_cancel", run, seconds=0.05)
+    job = service.submit("to_cancel", run, seconds=0.3)
     seen = go(f"#/jobs/{job}")
     page = seen.page
     wait(lambda: seen.points() > 0, "the curve's first points")
@@ -209,7 +209,7 @@ def test_all_of_it_can_be_done_with_the_keyboard(go: Open, finished: str) -> Non
     _tab_to(seen, "logarithmic")
     page.keyboard.press("ArrowRight")
     assert "axis=linear" in page.url
-    wait(lambda: page.locator(".xtitle", has_text="step").first.inner_text() == "step", "the linear axis")
+    wait(lambda: page.locator(".xtitle", has_text="step").first.text_content() == "step", "the linear axis")
     page.locator(".plot").focus()
     page.keyboard.press("End")
     assert page.locator(".readout").inner_text().startswith("step 10,000: LLC ")

@@ -135,7 +135,8 @@ class Visit:
         assert self.requests
         assert self.foreign == []
         assert self.errors == []
-        assert [line for line in self.console if not (expected and re.search(expected, line))] == []
+        unexpected = [line for line in self.console if not (expected and re.search(expected, line))]
+        assert unexpected == []
 
     def until(self, selector: str) -> None:
         """Wait until an element that matches is seen."""

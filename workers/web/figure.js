@@ -206,7 +206,7 @@ function panelTitles(chosen) {
 
 /** Labels stand on the page's colour, so that no line crosses a letter. */
 function labels(boundaries, events, axis, colors) {
-  const rows = [...boundaries.map((mark) => [mark, mark.tentative ? colors.grey : colors.ink]), ...events.map((mark) => [mark, colors.event])];
+  const rows = [...boundaries.map((mark) => [mark, mark.tentative ? colors.grey : colors.ink]), ...events.map((mark) => [mark, colors["event-ink"]])];
   return rows.map(([mark, color]) => {
     const edge = mark.toLeft ? mark.low : mark.high;
     return {

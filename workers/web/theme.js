@@ -1,7 +1,7 @@
 // Colours and signs. The colours are style.css's, which has them from the report's palette, for light and for dark.
 
 const NAMES = [
-  "ink", "grey", "grid", "paper", "curve", "chain", "onset", "event", "measure", "band", "interval", "tentative",
+  "ink", "grey", "grid", "paper", "curve", "chain", "onset", "event", "event-ink", "measure", "band", "interval", "tentative",
   "rise", "fall", "flat", "other", "other-band", "alarm", "pink", "orange",
 ];
 
