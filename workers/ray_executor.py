@@ -83,7 +83,7 @@ class RayExecutor:
             with redirect_stdout(sys.stderr):  # where Ray tells of nodes that die; ours is for results
                 self._drain(function, iter(items), on_outcome)
         finally:
-            if ours:
+            if ours and answers():  # of a head that is gone Ray would take leave until it ends this process
                 ray.shutdown()
 
     def _drain(self, function: Callable[[Item], Result], items: Iterator[Any], on_outcome: Callable[..., None]) -> None:
@@ -97,7 +97,7 @@ class RayExecutor:
 
         def fill() -> None:
             nonlocal more
-            while more and len(flight) < room.items():
+            while len(flight) < room.items() and more:  # asked though nothing waits: it tells of a lost cluster
                 item = next(items, _END)
                 if item is None:
                     return
@@ -112,6 +112,9 @@ class RayExecutor:
                     on_outcome(outcome)
                     fill()
                 fill()
+        except ClusterLost:  # whoever could be told to stop is gone, and Ray would wait for an answer
+            flight.forget()
+            raise
         finally:  # interrupted: a shared cluster should not go on for nobody
             flight.cancel()
 

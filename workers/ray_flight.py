@@ -84,6 +84,10 @@ class Flight:
                 ray.cancel(reference, force=True)
                 yield Outcome(item, Failure("time", f"stopped after {self._seconds:g} s, its time limit"))
 
+    def forget(self) -> None:
+        """Nothing is in flight any more."""
+        self._running.clear()
+
     def cancel(self) -> None:
         """Stop what is in flight."""
         for reference in self._running:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,53 +89,3 @@ def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not so after {seconds:g} s: {what}")
-
-
-def session_processes(folder: Path) -> list[int]:
-    """Processes of the Ray session that lives in a folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            if str(folder).encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-    return [pid for pid in found if pid != os.getpid()]
-
-
-@contextmanager
-def autoscaling_cluster(node_types: dict[str, Any]) -> Iterator[str]:
-    """The address of a cluster with a head without cores, whose autoscaler starts (real) nodes on this machine.
-
-    As `ray.cluster_utils.AutoscalingCluster`, which would stop every Ray of this machine first.
-    """
-    import ray
-    import yaml
-
-    example = Path(ray.__file__).with_name("autoscaler") / "_private/fake_multi_node/example.yaml"
-    head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
-    config = yaml.safe_load(example.read_text()) | {"available_node_types": node_types | {"ray.head.default": head}}
-    config |= {"idle_timeout_minutes": 0.05, "upscaling_speed": 10}
-    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
-    (folder / "autoscaling.yaml").write_text(yaml.safe_dump(config))
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", "--num-cpus=0", "--block",
-        f"--autoscaling-config={folder / 'autoscaling.yaml'}", f"--temp-dir={folder}", "--include-dashboard=false",
-        "--dashboard-agent-listen-port=0", "--ray-client-server-port=0", "--disable-usage-stats",
-    ]  # fmt: skip
-    fake = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_TMPDIR": str(folder)}
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, env=os.environ | fake, stdout=log, stderr=log)
-        try:
-            wait_for(lambda: "Ray runtime started" in (folder / "log").read_text(), 120)
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=30)
-            for pid in session_processes(folder):  # the autoscaler's nodes too
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait(timeout=30)
-            shutil.rmtree(folder, ignore_errors=True)

@@ -20,7 +20,6 @@ from tests.workers.ray_clusters import (
     COMMAND,
     RECONNECT,
     add_node,
-    autoscaling_cluster,
     children,
     cluster_of,
     kill_node,
@@ -101,19 +100,22 @@ class Site(Workplace):
 
     def start(self, address: str, **environment: str) -> subprocess.Popen[str]:
         """`slt run` as a driver of the cluster."""
-        return subprocess.Popen(
-            [*COMMAND, "run", "tiny.yaml", "--json", "--address", address],
-            cwd=self.path,
-            env=os.environ | environment,
-            stdout=open(self.path / "stdout", "w"),
-            stderr=open(self.path / "stderr", "w"),
-            text=True,
-        )
+        with open(self.path / "stdout", "w") as out, open(self.path / "stderr", "w") as errors:
+            return subprocess.Popen(
+                [*COMMAND, "run", "tiny.yaml", "--json", "--address", address],
+                cwd=self.path,
+                env=os.environ | environment,
+                stdout=out,
+                stderr=errors,
+                text=True,
+            )
 
     def serially(self) -> bytes:
         """The table of the same job in one process."""
         out = self.path / "serial"
-        assert self.run("--out", str(out), "--set", "resources.gpus=0").exit_code == 0
+        assert (
+            self.run("--out", str(out), "--set", "resources.gpus=0", "--set", "problem_args.seconds=0").exit_code == 0
+        )
         return (out / "trajectory.csv").read_bytes()
 
     @property
@@ -195,7 +197,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(directory):
 
 
 def test_a_job_whose_head_is_killed_says_so_and_goes_on_with_a_new_cluster(directory):
-    site = Site(directory, units=16)
+    site = Site(directory, units=16, seconds=0.4)
     expected = site.serially()
     with cluster_of({"num_cpus": 2}) as cluster:
         driver = site.start(cluster.address, **{RECONNECT: "20"})
@@ -253,14 +255,3 @@ def test_a_path_that_a_node_cannot_see_is_one_error_that_names_node_and_path(dir
     [line] = [line for line in errors.splitlines() if "cannot see" in line]
     assert "node blind cannot see" in line
     assert str(directory / "runs" / "step_0000") in line
-
-
-def test_units_that_wait_make_the_autoscaler_start_nodes(directory):
-    site = Site(directory, units=10, seconds=0.05, gpus=1)
-    expected = site.serially()
-    gpu = {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}
-    with autoscaling_cluster({"gpu": gpu}) as address:
-        document = finished(site.start(address))
-    assert document["units"] == {"computed": 10, "reused": 0, "failed": 0}
-    assert site.trajectory == expected
-    assert len({mark.node for mark in site.marks}) == 2
