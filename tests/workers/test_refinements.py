@@ -110,7 +110,7 @@ def test_data_without_a_finite_loss_are_refused_by_the_name_of_their_refinement(
     workplace.configure(refinements={"hostile": {"data": "hostile_data:hostile"}})
     result = workplace.run()
     assert result.exit_code == 2
-    assert "refinement 'hostile': tensor 1 of the data of problem 'tiny' has a NaN or an infinity" in result.stderr
+    assert "refinement 'hostile': tensor 1 of the data of problem 'tiny_problem:build' has a NaN" in result.stderr
 
 
 def test_the_echo_of_a_job_with_refinements_can_be_run_again(workplace):
