@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from estimators.engines import choose
-from estimators.group import prepare
+from estimators.engines.memory import chain_bytes, examples_at_once
+from estimators.group import Group, prepare
 from estimators.llc import sample_group
 from slt.errors import ProblemError
 from tests.estimators.models import (
@@ -117,3 +123,20 @@ def test_results_do_not_depend_on_the_chunks(engine: str, monkeypatch: pytest.Mo
     # float64 rounding over 8 steps; chain by chain not even that
     atol = 1e-12 if engine == "batched" else 0
     np.testing.assert_allclose(whole.excess_loss_KCD, apart.excess_loss_KCD, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("measure", [chain_bytes, examples_at_once])
+def test_a_dry_run_leaves_nothing_behind(measure: Callable[[Group], int]) -> None:
+    class Watched(Base):
+        kept = weakref.WeakSet[Tensor]()
+
+        def mix(self, x: Tensor) -> Tensor:
+            output = x.mean(dim=1).exp()  # whose backward pass wants its own output
+            self.kept.add(output)
+            return output
+
+    group = prepare(tokens_problem(Watched()), states(Watched), config())
+    Watched.kept.clear()
+    assert measure(group) > 0
+    gc.collect()
+    assert len(Watched.kept) == 0
