@@ -82,7 +82,7 @@ def _draws(trajectory: Trajectory, stages: Stages, boundary: Boundary) -> Advice
         return None
     error, change = _error(trajectory, boundary.step), _smaller_change(stages, boundary)
     if change and error > CHAIN_ERROR * change:
-        times = (error / (CHAIN_ERROR * change)) ** 2
+        times = min(error / (CHAIN_ERROR * change), MOST_DRAWS) ** 2
         more = f"{np.ceil(times):.0f} times the draws" if times <= MOST_DRAWS else "more chains, or another sampler"
         reason = f"the standard error over chains, {error:.3g}, is {error / change:.0%} of the change across it; {more}"
         return Advice(boundary.step, "more draws", steps, reason)

@@ -27,6 +27,7 @@ NEAR_END = 0.1  # decades
 ALONE = 8.0  # noise sd off the line between its neighbours
 OPPOSED = 0.2  # of that, how far its neighbours are off their lines to the other side; one half where spacing is even
 RANGE_IN_NOISE = 10.0
+DIGITS = 1e-13  # of a series' size, below which its changes are rounding
 
 
 class _Dated(Protocol):
@@ -59,6 +60,18 @@ def range_in_noise(curve: Curve) -> float:
     return float(np.ptp(curve.y_T) / np.median(local_noise(curve.x_T, curve.y_T)))
 
 
+def correlation(x_T: Floats, y_T: Floats) -> float:
+    """Of two series, whatever their units; 0 where one of them does not change by more than its last digits."""
+    centered = []
+    for values in (x_T, y_T):
+        scaled = values / max(float(np.abs(values).max()), np.finfo(float).smallest_subnormal)
+        if np.ptp(scaled) < DIGITS:
+            return 0.0
+        centered.append(scaled - scaled.mean())
+    x_T, y_T = centered
+    return float((x_T * y_T).sum() / np.sqrt((x_T**2).sum() * (y_T**2).sum()))
+
+
 def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Iterator[str]:
     finite = np.isfinite(trajectory.llc)
     if not finite.all():
@@ -86,10 +99,10 @@ def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Ite
             )
     residual = curve.y_T - fitted_T
     if (residual**2).sum() > 0:
-        correlation = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
-        if correlation > AUTOCORRELATION:
+        lasting = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
+        if lasting > AUTOCORRELATION:
             yield (
-                f"neighbouring checkpoints' residuals are correlated ({correlation:.2f} at lag 1): what looks like "
+                f"neighbouring checkpoints' residuals are correlated ({lasting:.2f} at lag 1): what looks like "
                 "a boundary can be noise that lasts; replicate the run or the estimate with other seeds"
             )
 
@@ -159,11 +172,9 @@ def _about_loss(trajectory: Trajectory, stages: Sequence[_Span]) -> Iterator[str
         inside = (trajectory.steps >= stage.start) & (trajectory.steps <= stage.end)
         inside &= np.isfinite(trajectory.llc) & np.isfinite(trajectory.loss)
         llc, loss = trajectory.llc[inside], trajectory.loss[inside]
-        if len(llc) < 3 or np.ptp(llc) == 0 or np.ptp(loss) == 0:
-            continue
-        correlation = float(np.corrcoef(llc, loss)[0, 1])
-        if abs(correlation) > SAME_SIGNAL:
+        alike = correlation(llc, loss) if len(llc) >= 3 else 0.0
+        if abs(alike) > SAME_SIGNAL:
             yield (
                 f"from {stage.start:,.0f} to {stage.end:,.0f} the LLC is almost an affine function of the loss "
-                f"(correlation {correlation:.4f}): it says nothing there that the loss does not"
+                f"(correlation {alike:.4f}): it says nothing there that the loss does not"
             )

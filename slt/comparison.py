@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from slt.caveats import correlation
 from slt.chance import GroupTest, group_tests, share_near, shuffle_test
 from slt.errors import BadInput, EventsError
 from slt.events import CircuitEvent
@@ -154,11 +155,9 @@ def same_signal(trajectory: Trajectory, measure_values: ArrayLike, stages: Stage
         inside = (trajectory.steps >= stage.start) & (trajectory.steps <= stage.end)
         inside &= np.isfinite(values) & np.isfinite(trajectory.llc)
         x, y = trajectory.llc[inside], values[inside]
-        if len(x) < MIN_STAGE or np.ptp(x) == 0 or np.ptp(y) == 0:
-            continue
-        correlation = abs(float(np.corrcoef(x, y)[0, 1]))
-        if correlation > SAME_SIGNAL:
-            found.append((stage, correlation))
+        alike = abs(correlation(x, y)) if len(x) >= MIN_STAGE else 0.0
+        if alike > SAME_SIGNAL:
+            found.append((stage, alike))
     return found
 
 

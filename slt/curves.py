@@ -109,12 +109,13 @@ def check_size(*curves: Floats) -> None:
     Raises:
         TrajectoryError: the largest value is beyond that.
     """
-    largest = max(float(np.abs(values).max()) for values in curves)
-    if largest > LARGEST or 0 < largest < 1 / LARGEST:
-        raise TrajectoryError(
-            f"the curve's largest value is {largest:g} in size, which cannot be squared; "
-            f"scale the values to between {1 / LARGEST:g} and {LARGEST:g}"
-        )
+    for values in curves:
+        largest = float(np.abs(values).max())
+        if largest > LARGEST or 0 < largest < 1 / LARGEST:
+            raise TrajectoryError(
+                f"the curve's largest value is {largest:g} in size, which cannot be squared; "
+                f"scale the values to between {1 / LARGEST:g} and {LARGEST:g}"
+            )
 
 
 def _check_positions(x_T: Floats, steps: Floats, axis: str) -> None:

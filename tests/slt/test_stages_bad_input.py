@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from slt.comparison import compare
+from slt.advice import advise
+from slt.comparison import compare, same_signal
 from slt.errors import BadInput, TrajectoryError
 from slt.events import read_events
 from slt.stages import Stages, detect_stages
@@ -265,3 +266,21 @@ def test_events_at_any_step_are_compared(tmp_path: Path, steps: list[float]) -> 
     comparison = compare(detect_stages(CURVE, draws=20), read_events(path))
     assert len(comparison.sightings) == len(steps)
     assert all(group.p_value is None or 0 < group.p_value <= 1 for group in comparison.groups)
+
+
+extreme = st.sampled_from(
+    [0.0, 5e-324, 1e-310, 1e-160, 1e-100, 1.0, 1 + 2**-52, -1.0, 1e100, 1e154, 1e300, 1e308, -1e308]
+)
+columns = arrays(np.float64, len(LLC), elements=st.one_of(extreme, any_float))
+
+
+@given(values=columns, loss=columns, chains=arrays(np.float64, (len(LLC), 4), elements=extreme))
+@settings(max_examples=60, deadline=None)
+def test_tiny_and_huge_values_in_any_column_give_sound_stages_or_one_sentence(
+    values: np.ndarray, loss: np.ndarray, chains: np.ndarray
+) -> None:
+    for llc, llc_chains in ((values, None), (LLC, None), (values, chains)):
+        whole = replace(CURVE, llc=llc, loss=loss, llc_std_error=np.abs(loss), llc_chains=llc_chains)
+        check_stages(whole)
+        stages = detect_stages(CURVE, draws=20)
+        attempt(lambda whole=whole, stages=stages: (advise(whole, stages), same_signal(whole, loss, stages)))
