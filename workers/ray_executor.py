@@ -75,16 +75,16 @@ class RayExecutor:
     ) -> None:
         """Keep the cluster's slots filled and hand over outcomes as they come."""
         ours = not ray.is_initialized()
-        if ours:
-            # Without a number of workers every core works; with it, the cluster is made just large enough.
-            cores = self.workers * self.cpus if self.workers else max(os.cpu_count() or 1, self.cpus)
-            connect(self.address, cores, self.user_code)
-        try:
-            with redirect_stdout(sys.stderr):  # where Ray tells of nodes that die; ours is for results
+        with redirect_stdout(sys.stderr):  # where Ray tells of nodes that die, at its end too; ours is for results
+            if ours:
+                # Without a number of workers every core works; with it, the cluster is made just large enough.
+                cores = self.workers * self.cpus if self.workers else max(os.cpu_count() or 1, self.cpus)
+                connect(self.address, cores, self.user_code)
+            try:
                 self._drain(function, iter(items), on_outcome)
-        finally:
-            if ours and answers():  # of a head that is gone Ray would take leave until it ends this process
-                ray.shutdown()
+            finally:
+                if ours and answers():  # of a head that is gone Ray would take leave until it ends this process
+                    ray.shutdown()
 
     def _drain(self, function: Callable[[Item], Result], items: Iterator[Any], on_outcome: Callable[..., None]) -> None:
         first = next((item for item in items if item is not None), None)

@@ -16,19 +16,65 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("ray")
 
 
-@pytest.fixture(scope="module")
-def pair():
-    """A cluster of two nodes with two cores each, and this process as its driver."""
-    with cluster_of({"num_cpus": 2, "resources": {"one": 1}}, {"num_cpus": 2}) as cluster, connected(cluster):
-        yield cluster
-
-
 def run(function, items, **settings) -> dict:
     from workers.ray_executor import RayExecutor
 
     outcomes = {}
     RayExecutor(**settings).run(function, items, lambda outcome: outcomes.__setitem__(outcome.item, outcome.result))
     return outcomes
+
+
+# Two clusters of their own come first: this process can be the driver of one cluster at a time.
+
+
+def test_code_that_nodes_cannot_be_given_is_one_error():
+    import ray
+
+    from workers.ray_executor import RayExecutor
+
+    code = {"working_dir": "https://127.0.0.1:9/nowhere.zip"}
+    with cluster_of({"num_cpus": 1}) as cluster:
+        ray.init(address=cluster.address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
+        try:
+            with pytest.raises(BadInput, match="nodes cannot be given the code"):
+                RayExecutor().run(abs, range(20), lambda outcome: None)
+        finally:
+            ray.shutdown()
+
+
+def test_a_worker_that_its_node_kills_for_memory_is_retried_and_then_one_failed_item(tmp_path):
+    memory = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()
+    }
+    total, free = memory["MemTotal"], memory["MemAvailable"]
+    if free < 8 * 2**30 or Path("/sys/fs/cgroup/memory.max").exists():
+        pytest.skip("needs 8 GiB of free memory, counted for the whole machine")
+    # the node kills workers once 3 GiB more than now are in use
+    system = {
+        "memory_usage_threshold": (total - free + 3 * 2**30) / total,
+        "memory_monitor_refresh_ms": 100,
+        "task_oom_retries": 1,
+    }
+
+    def grows(x: int) -> int:
+        held = []
+        while x == 1:
+            held.append(b"x" * 2**26)
+            time.sleep(0.01)
+        return x
+
+    with cluster_of(head={"num_cpus": 1, "_system_config": system}) as cluster, connected(cluster):
+        outcomes = run(grows, [0, 1, 2])
+    assert (outcomes[0], outcomes[2]) == (0, 2)
+    assert outcomes[1].kind == "system"
+    assert "its node ran out of memory" in outcomes[1].error
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A cluster of two nodes with two cores each, and this process as its driver."""
+    with cluster_of({"num_cpus": 2, "resources": {"one": 1}}, {"num_cpus": 2}) as cluster, connected(cluster):
+        yield cluster
 
 
 def test_an_item_that_hangs_is_stopped_and_the_others_finish(pair):
@@ -88,77 +134,38 @@ def test_a_worker_that_always_dies_is_one_failed_item_with_a_sentence(pair):
     assert outcomes[1].error == "WorkerCrashedError: its worker process died, killed or crashed, 4 times in a row"
 
 
-def test_code_that_nodes_cannot_be_given_is_one_error():
-    import ray
-
-    from workers.ray_executor import RayExecutor
-
-    code = {"working_dir": "https://127.0.0.1:9/nowhere.zip"}
-    with cluster_of({"num_cpus": 1}) as cluster:
-        ray.init(address=cluster.address, runtime_env=code, log_to_driver=False, logging_level="ERROR")
-        try:
-            with pytest.raises(BadInput, match="nodes cannot be given the code"):
-                RayExecutor().run(abs, range(20), lambda outcome: None)
-        finally:
-            ray.shutdown()
-
-
 def test_a_result_lost_with_its_node_is_computed_again(pair, tmp_path):
     import numpy as np
 
-    node = pair.add_node(num_cpus=1, resources={"other": 1})
-    places = tmp_path / "places"
-    places.mkdir()
+    from workers.ray_executor import RayExecutor
+
+    node = pair.add_node(num_cpus=1)
+    dying = node.node_id
 
     def large(x: int) -> object:
         import ray
 
         here = ray.get_runtime_context().get_node_id()
-        time.sleep(1 if x == 0 else 0)
-        (places / f"{x}.{here}.{time.time_ns()}").touch()
+        time.sleep(2 if here == dying else 1 if x == 0 else 3)  # every slot is busy, that of the new node too
+        (tmp_path / f"{x}.{here}.{time.time_ns()}").touch()
         return np.full(10**6, float(x))  # stays in the store of its node until the driver fetches it
 
     lost: list[str] = []
     sums = {}
 
+    def there() -> list[str]:
+        """Items whose results lie on the node, and nowhere else."""
+        items = [path.name.split(".")[0] for path in tmp_path.iterdir() if path.name.split(".")[1] == dying]
+        return [item for item in items if int(item) not in sums]
+
     def keep(outcome) -> None:
         sums[outcome.item] = outcome.result.sum()
-        if not lost:  # nothing is fetched while this runs
-            mine = wait_for(lambda: [p.name for p in places.iterdir() if p.name.split(".")[1] == node.node_id], 60)
+        if len(sums) == 2:  # nothing is fetched while this runs
+            lost.extend(wait_for(there, 60))
             time.sleep(1)
-            lost.extend(mine)
             kill_node(pair, node)
-
-    from workers.ray_executor import RayExecutor
 
     RayExecutor(workers=5).run(large, range(10), keep)
     assert sums == {x: x * 10**6 for x in range(10)}
-    assert lost
-
-
-def test_a_worker_that_its_node_kills_for_memory_is_retried_and_then_one_failed_item(tmp_path):
-    memory = {
-        line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()
-    }
-    total, free = memory["MemTotal"], memory["MemAvailable"]
-    if free < 8 * 2**30 or Path("/sys/fs/cgroup/memory.max").exists():
-        pytest.skip("needs 8 GiB of free memory, counted for the whole machine")
-    # the node kills workers once 3 GiB more than now are in use
-    system = {
-        "memory_usage_threshold": (total - free + 3 * 2**30) / total,
-        "memory_monitor_refresh_ms": 100,
-        "task_oom_retries": 1,
-    }
-
-    def grows(x: int) -> int:
-        held = []
-        while x == 1:
-            held.append(b"x" * 2**26)
-            time.sleep(0.01)
-        return x
-
-    with cluster_of(head={"num_cpus": 1, "_system_config": system}) as cluster, connected(cluster):
-        outcomes = run(grows, [0, 1, 2])
-    assert (outcomes[0], outcomes[2]) == (0, 2)
-    assert outcomes[1].kind == "system"
-    assert "its node ran out of memory" in outcomes[1].error
+    times = [path.name.split(".")[0] for path in tmp_path.iterdir()]
+    assert all(times.count(item) == 2 for item in lost)

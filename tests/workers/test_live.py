@@ -97,19 +97,20 @@ def test_tables_grow_with_the_units_and_end_as_the_same_bytes_as_without(workpla
     monkeypatch.setattr("workers.so_far.BETWEEN", 1e9)
     assert workplace.run("--out", "without").exit_code == 0
     workplace.configure(problem_args={"seconds": 0.2})  # another key, the same numbers
-    process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.PIPE, text=True)
 
     def rows() -> int:
         path = workplace.out / "trajectory.csv"
         return len(path.read_text().splitlines()) - 1 if path.exists() else 0
 
     seen = set()
-    while process.poll() is None:
-        seen.add(rows())
-        if (workplace.out / "stages.json").exists():
-            assert Stages.from_dict(json.loads((workplace.out / "stages.json").read_text())).stages
-        time.sleep(0.02)
-    assert process.returncode == 0, process.stderr.read()
+    with open("errors", "w") as errors:
+        process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=errors)
+        while process.poll() is None:
+            seen.add(rows())
+            if (workplace.out / "stages.json").exists():
+                assert Stages.from_dict(json.loads((workplace.out / "stages.json").read_text())).stages
+            time.sleep(0.02)
+    assert process.returncode == 0, Path("errors").read_text()
     assert len(seen & set(range(1, 12))) >= 2, seen
     for name in TABLES:
         assert (workplace.out / name).read_bytes() == Path("without", name).read_bytes(), name
