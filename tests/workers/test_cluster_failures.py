@@ -150,22 +150,21 @@ def test_a_result_lost_with_its_node_is_computed_again(pair, tmp_path):
         (tmp_path / f"{x}.{here}.{time.time_ns()}").touch()
         return np.full(10**6, float(x))  # stays in the store of its node until the driver fetches it
 
-    lost: list[str] = []
+    lost: set[int] = set()
     sums = {}
 
-    def there() -> list[str]:
-        """Items whose results lie on the node, and nowhere else."""
-        items = [path.name.split(".")[0] for path in tmp_path.iterdir() if path.name.split(".")[1] == dying]
-        return [item for item in items if int(item) not in sums]
+    def there() -> set[int]:
+        """Items that were computed on the node."""
+        return {int(path.name.split(".")[0]) for path in tmp_path.iterdir() if path.name.split(".")[1] == dying}
 
     def keep(outcome) -> None:
         sums[outcome.item] = outcome.result.sum()
-        if len(sums) == 2:  # nothing is fetched while this runs
-            lost.extend(wait_for(there, 60))
+        if not lost and outcome.item not in there():  # nothing is fetched while this runs
+            lost.update(wait_for(lambda: there() - set(sums), 60))
             time.sleep(1)
             kill_node(pair, node)
 
     RayExecutor(workers=5).run(large, range(10), keep)
     assert sums == {x: x * 10**6 for x in range(10)}
-    times = [path.name.split(".")[0] for path in tmp_path.iterdir()]
+    times = [int(path.name.split(".")[0]) for path in tmp_path.iterdir()]
     assert all(times.count(item) == 2 for item in lost)
