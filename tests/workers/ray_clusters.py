@@ -65,13 +65,13 @@ def connected(cluster: Any) -> Iterator[Any]:
 
 
 def kill_node(cluster: Any, node: Any) -> None:
-    """SIGKILL to a node and, with it, to its workers: as when a machine loses its power."""
+    """SIGKILL to a node and, with it, to its workers, none of which says goodbye."""
     (raylet,) = node.all_processes["raylet"]
-    for child in children(raylet.process.pid):
-        os.kill(child, signal.SIGSTOP)  # none of them says goodbye
-    os.kill(raylet.process.pid, signal.SIGKILL)
-    for child in children(raylet.process.pid):
-        os.kill(child, signal.SIGKILL)
+    workers = children(raylet.process.pid)
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in [raylet.process.pid, *workers]:
+        os.kill(pid, signal.SIGKILL)
     cluster.remove_node(node, allow_graceful=False)
 
 
