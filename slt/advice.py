@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slt.caveats import CHAIN_ERROR, FEWEST_NEARBY, NEARBY
+from slt.curves import Curve, curve_of
 from slt.stages import Boundary, Stages
 from slt.trajectory import Floats, Trajectory
 
@@ -37,46 +38,48 @@ def advise(trajectory: Trajectory, stages: Stages) -> tuple[Advice, ...]:
 
     Args:
         trajectory: the curve.
-        stages: what `detect_stages` found in it, on a logarithmic axis.
+        stages: what `detect_stages` found in it.
+
+    Raises:
+        TrajectoryError: a trajectory that has no stages.
     """
-    if stages.axis != "log":
-        return ()
-    kept = trajectory.select(np.isfinite(trajectory.llc) & (trajectory.steps > 0))
+    curve = curve_of(trajectory, stages.axis)
+    kept = trajectory.select(np.isfinite(trajectory.llc) & ((trajectory.steps > 0) | (stages.axis == "linear")))
     every = sorted((*stages.boundaries, *stages.tentative), key=lambda boundary: boundary.step)
-    found = [_checkpoints(kept, boundary) for boundary in every]
-    found += [_draws(kept, stages, boundary) for boundary in every]
+    found = [_checkpoints(kept, curve, boundary) for boundary in every]
+    found += [_draws(kept, curve, stages, boundary) for boundary in every]
     return tuple(sorted((advice for advice in found if advice), key=lambda advice: advice.boundary))
 
 
-def _checkpoints(trajectory: Trajectory, boundary: Boundary) -> Advice | None:
-    x_T, x = np.log10(trajectory.steps), float(np.log10(boundary.step))
+def _checkpoints(trajectory: Trajectory, curve: Curve, boundary: Boundary) -> Advice | None:
+    x_T, x = curve.position(trajectory.steps), float(curve.position(np.array(boundary.step)))
     sides = [(x - NEARBY, x), (x, x + NEARBY)]
     sides = [(low, high) for low, high in sides if low >= x_T[0] and high <= x_T[-1]]
     counts = [int(((x_T >= low) & (x_T <= high)).sum()) for low, high in sides]
     thin = [side for side, count in zip(sides, counts, strict=True) if count < FEWEST_NEARBY]
-    steps = [step for low, high in thin for step in _new_steps(x_T, low, high)]
+    steps = [step for low, high in thin for step in _new_steps(curve, x_T, low, high)]
     if not steps:
         return None
     reason = (
-        f"fewer than {FEWEST_NEARBY} checkpoints lie within {NEARBY:g} decades "
+        f"fewer than {FEWEST_NEARBY} checkpoints lie within {curve.words(NEARBY)} "
         f"{'on both sides' if len(thin) == 2 else 'before it' if thin[0][1] == x else 'after it'}: "
         "its place is as coarse as their gaps"
     )
     return Advice(boundary.step, "more checkpoints", tuple(steps), reason)
 
 
-def _new_steps(x_T: Floats, low: float, high: float) -> list[float]:
+def _new_steps(curve: Curve, x_T: Floats, low: float, high: float) -> list[float]:
     """Evenly spaced whole steps, five with those that exist, none within half a spacing of one that does."""
     spacing = (high - low) / FEWEST_NEARBY
     wanted = low + spacing * (np.arange(FEWEST_NEARBY) + 0.5)
-    free = [x for x in wanted if np.abs(x_T - x).min() > 0.5 * spacing]
-    known = {float(step) for step in np.round(10**x_T)}
-    return [step for step in dict.fromkeys(float(round(10**x)) for x in free) if step not in known]
+    free = np.array([x for x in wanted if np.abs(x_T - x).min() > 0.5 * spacing])
+    known = {float(step) for step in np.round(curve.step(x_T))}
+    return [step for step in dict.fromkeys(np.round(curve.step(free)).tolist()) if step not in known]
 
 
-def _draws(trajectory: Trajectory, stages: Stages, boundary: Boundary) -> Advice | None:
+def _draws(trajectory: Trajectory, curve: Curve, stages: Stages, boundary: Boundary) -> Advice | None:
     inside = (trajectory.steps >= boundary.low) & (trajectory.steps <= boundary.high)
-    near = np.abs(np.log10(trajectory.steps / boundary.step)) <= NEARBY
+    near = np.abs(curve.position(trajectory.steps) - curve.position(np.array(boundary.step))) <= NEARBY
     steps = tuple(float(step) for step in trajectory.steps[inside | near])
     if not steps:
         return None

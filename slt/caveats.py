@@ -120,8 +120,8 @@ def _about_boundaries(
         name = f"the boundary at {boundary.step:,.0f}"
         before = int(((curve.x_T >= x - NEARBY) & (curve.x_T < x)).sum())
         after = int(((curve.x_T <= x + NEARBY) & (curve.x_T > x)).sum())
-        width = f"{NEARBY:g} decades" if curve.axis == "log" else f"{NEARBY * curve.scale:,.0f} steps"
         if min(before, after) < FEWEST_NEARBY:
+            width = curve.words(NEARBY)
             yield f"{name} has {before} checkpoints within {width} before it and {after} after: its place is coarse"
         alone = _stands_alone(curve, x)
         if alone is not None:

@@ -5,7 +5,8 @@ Distances are in decades, log10(landmark / event): negative if the LLC's landmar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from slt.errors import BadInput, EventsError
 from slt.events import CircuitEvent
 from slt.matching import Dated, Match, boundaries_of, match_events, onsets_of, positions
 from slt.stages import Stage, Stages
+from slt.table import as_floats
 from slt.trajectory import Trajectory
 
 TOLERANCE = 0.2
@@ -86,7 +88,7 @@ class Comparison:
 
 def compare(
     stages: Stages,
-    events: Sequence[CircuitEvent],
+    events: Iterable[CircuitEvent],
     *,
     trajectory: Trajectory | None = None,
     series: Mapping[str, ArrayLike] | None = None,
@@ -106,8 +108,11 @@ def compare(
 
     Raises:
         EventsError: two events of one group share a name.
-        BadInput: a series without a trajectory, or of another length.
+        BadInput: a series without a trajectory, or of another length; a tolerance that is not above 0.
     """
+    if not 0 < tolerance < math.inf:
+        raise BadInput(f"a tolerance of {tolerance:g} decades sees nothing, or everything; give a number above 0")
+    events = tuple(events)
     names = [(event.group, event.name) for event in events]
     for group, name in names:
         if names.count((group, name)) > 1:
@@ -145,9 +150,9 @@ def same_signal(trajectory: Trajectory, measure_values: ArrayLike, stages: Stage
     """Stages in which a measure is an affine copy of the LLC: (stage, |correlation|) where that exceeds 0.99.
 
     Raises:
-        BadInput: not one value per checkpoint.
+        BadInput: not one number per checkpoint.
     """
-    values = np.asarray(measure_values, dtype=float)
+    values = as_floats(measure_values, "series")
     if values.shape != trajectory.steps.shape:
         raise BadInput(f"a series of {values.size} values does not fit the {len(trajectory)} checkpoints")
     found = []

@@ -50,6 +50,10 @@ class Curve:
         """The positions of training steps."""
         return np.log10(step) if self.axis == "log" else (step - self.origin) / self.scale
 
+    def words(self, width: float) -> str:
+        """A distance between positions, as people say it."""
+        return f"{width:g} decades" if self.axis == "log" else f"{width * self.scale:,.0f} steps"
+
     def resampled(self, count: int, rng: np.random.Generator) -> Floats:
         """(B, T) the curve with its chains drawn with replacement, whole: the same for all points.
 
@@ -71,8 +75,7 @@ def curve_of(trajectory: Trajectory, axis: str) -> Curve:
         TrajectoryError: unknown axis, fewer than 8 checkpoints remain, they lie too close together for the axis,
             or values are beyond what squares can hold.
     """
-    if axis not in ("log", "linear"):
-        raise TrajectoryError(f"axis '{axis}' is not one of: log, linear")
+    check_axis(axis)
     kept = trajectory.select(np.isfinite(trajectory.llc) & ((trajectory.steps > 0) | (axis == "linear")))
     if len(kept) < FEWEST_POINTS:
         raise TrajectoryError(
@@ -93,6 +96,16 @@ def curve_of(trajectory: Trajectory, axis: str) -> Curve:
         y_T = kept.llc
     _check_positions(x_T, kept.steps, axis)
     return Curve(x_T, y_T, chains, axis, origin, scale)
+
+
+def check_axis(axis: str) -> None:
+    """The axes of time that there are.
+
+    Raises:
+        TrajectoryError: another one.
+    """
+    if axis not in ("log", "linear"):
+        raise TrajectoryError(f"axis '{axis}' is not one of: log, linear")
 
 
 def _complete_chains(trajectory: Trajectory) -> Floats | None:

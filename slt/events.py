@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from slt.errors import EventsError
+from slt.table import as_floats
 from slt.trajectory import Floats, Trajectory
 
 COLUMNS = ("name", "step", "low", "high", "group")
@@ -47,8 +48,14 @@ class CircuitEvent:
 
     def __post_init__(self) -> None:
         for label, value in (("step", self.step), ("low", self.low), ("high", self.high)):
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise EventsError(f"event '{self.name}' has {label} {value:g}; it must be a number from 0 up")
+            if value is None and label != "step":
+                continue
+            try:
+                sound = math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
+            except TypeError:
+                sound = False
+            if not sound:
+                raise EventsError(f"event '{self.name}' has {label} {value}; it must be a number from 0 up")
         low = self.step if self.low is None else self.low
         high = self.step if self.high is None else self.high
         if low > high:
@@ -181,9 +188,9 @@ def _local_change(values: Floats) -> Floats:
 
 
 def _finite(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
-    t, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
-    if t.shape != y.shape or t.ndim != 1:
-        raise EventsError(f"a curve needs one value per step, but there are {t.shape} steps and {y.shape} values")
+    t, y = as_floats(steps, "steps"), as_floats(values, "values")
+    if len(t) != len(y):
+        raise EventsError(f"a curve needs one value per step, but there are {len(t)} steps and {len(y)} values")
     keep = np.isfinite(t) & np.isfinite(y)
     return t[keep], y[keep]
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slt.curves import curve_of
+from slt.curves import check_axis, curve_of
 from slt.errors import TrajectoryError
 from slt.noise import local_noise
 from slt.stages import Boundary, Stages, detect_stages
+from slt.table import as_floats
 from slt.trajectory import Floats, Trajectory
 
 SURE = 0.9
@@ -53,12 +54,13 @@ class OnlineDetector:
     """
 
     def __init__(self, *, axis: str = "log", draws: int = 100, seed: int = 0) -> None:
+        check_axis(axis)
         self.settled: tuple[Settled, ...] = ()
         self.stages: Stages | None = None
         self._axis, self._draws, self._seed = axis, draws, seed
         self._steps: list[float] = []
         self._values: list[float] = []
-        self._chains: list[Sequence[float] | Floats] = []
+        self._chains: list[Floats] = []
         self._tracks: list[list[tuple[float, float]]] = []  # (checkpoint, place) in steps, of what is not settled
 
     def update(self, step: float, value: float, chains: Sequence[float] | Floats | None = None) -> tuple[Settled, ...]:
@@ -73,10 +75,10 @@ class OnlineDetector:
             All boundaries settled so far.
 
         Raises:
-            TrajectoryError: a step that does not follow the last one, or chains that come and go.
+            TrajectoryError: a step that does not follow the last one, what is no number, or chains that come and go.
         """
-        steps, values = [*self._steps, float(step)], [*self._values, float(value)]
-        rows = [*self._chains, *_row(chains)]
+        steps, values = [*self._steps, step], [*self._values, value]
+        rows = [*self._chains, *(() if chains is None else (as_floats(chains, "chains"),))]
         trajectory = _trajectory(steps, values, rows)
         self._steps, self._values, self._chains = steps, values, rows
         try:
@@ -116,16 +118,12 @@ class OnlineDetector:
         self._tracks = tracks
 
 
-def _row(chains: Sequence[float] | Floats | None) -> tuple[Sequence[float] | Floats, ...]:
-    return () if chains is None else (chains,)
-
-
-def _trajectory(
-    steps: Sequence[float], values: Sequence[float], chains: Sequence[Sequence[float] | Floats]
-) -> Trajectory:
+def _trajectory(steps: Sequence[float], values: Sequence[float], chains: Sequence[Floats]) -> Trajectory:
     if chains and (len(chains) != len(steps) or len({len(row) for row in chains}) > 1):
         raise TrajectoryError(
-            f"the checkpoint at step {steps[-1]:,.0f} does not come with the same chains as those before it; "
+            f"the checkpoint at step {steps[-1]} does not come with the same chains as those before it; "
             "give every checkpoint all chains, NaN for one without a value, or none"
         )
-    return Trajectory(np.array(steps), np.array(values), llc_chains=np.array(chains, dtype=float) if chains else None)
+    return Trajectory(
+        as_floats(steps, "step"), as_floats(values, "value"), llc_chains=np.array(chains) if chains else None
+    )

@@ -7,6 +7,7 @@ stagewise development in transformers", TMLR 2025). The onset of the next burst 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -44,7 +45,7 @@ class Landmark:
     probability: float
 
     def __post_init__(self) -> None:
-        if not (0 <= self.low <= self.step <= self.high and 0 <= self.probability <= 1):
+        if not (0 <= self.low <= self.step <= self.high < math.inf and 0 <= self.probability <= 1):
             raise TrajectoryError(
                 f"a landmark at step {self.step} with interval {self.low} to {self.high} and probability "
                 f"{self.probability} makes no sense; make the stages anew with `slt stages` or `slt run`"
@@ -67,6 +68,13 @@ class Stage:
     end: float
     kind: str
     change: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.start <= self.end < math.inf and self.end > 0 and math.isfinite(self.change)):
+            raise TrajectoryError(
+                f"a stage from step {self.start} to {self.end} that changes the curve by {self.change} makes no sense; "
+                "make the stages anew with `slt stages` or `slt run`"
+            )
 
 
 def _no_draws() -> Floats:
@@ -131,6 +139,8 @@ class Stages:
         """The inverse of `to_dict`; without "draws" the draws are empty."""
         draws = document.get("draws", {"boundaries": [[]], "onsets": [[]], "first_onset": []})
         columns = len(document["boundaries"])
+        if len(document["stages"]) != columns + 1:
+            raise TrajectoryError(f"{columns} boundaries part {columns + 1} stages, not {len(document['stages'])}")
         first_onset = document.get("first_onset")
         return cls(
             boundaries=tuple(_boundary(entry) for entry in document["boundaries"]),
@@ -171,8 +181,12 @@ def detect_stages(
         probability: from which a boundary is first class; `slt.sensitivity` gives it by what it costs on noise.
 
     Raises:
-        TrajectoryError: fewer than 8 usable checkpoints, or an unknown axis.
+        TrajectoryError: fewer than 8 usable checkpoints, an unknown axis, no draws, or a probability that is none.
     """
+    if not (draws >= 1 and 0 <= probability <= 1):
+        raise TrajectoryError(
+            f"{draws} draws and probability {probability} cannot be had; take a draw or more, and a number from 0 to 1"
+        )
     curve = curve_of(trajectory, axis)
     if np.ptp(curve.y_T) == 0:
         whole = Stage(float(curve.step(curve.x_T[0])), float(curve.step(curve.x_T[-1])), "flat", 0.0)

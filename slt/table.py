@@ -78,9 +78,24 @@ def numbers(cells: Floats | list[str], name: str, path: object) -> Floats:
         raise TrajectoryError(f"{cells[row]!r} in column '{name}', row {row + 2} of {path}, is not a number") from None
 
 
+def as_floats(values: object, name: str, axes: int = 1) -> Floats:
+    """What a user has (a list, a series, integers, masked values) as an array of numbers; what is masked is NaN.
+
+    Raises:
+        TrajectoryError: not numbers, or not along so many axes.
+    """
+    try:
+        array: Floats = np.asarray(np.ma.filled(np.ma.asarray(values, dtype=float), np.nan))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TrajectoryError(f"'{name}' is not an array of numbers: {error}") from None
+    if array.ndim != axes:
+        raise TrajectoryError(f"'{name}' has shape {array.shape}; it needs {axes} {'axis' if axes == 1 else 'axes'}")
+    return array
+
+
 def _is_number(cell: str) -> bool:
     try:
-        float(cell or "nan")
+        float(cell.strip() or "nan")
     except ValueError:
         return False
     return True

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from slt.errors import TrajectoryError
 from slt.intervals import student_factor
-from slt.table import numbers, read_table
+from slt.table import as_floats, numbers, read_table
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """LLC over training, in increasing order of step.
+    """LLC over training, in increasing order of step; lists and other sequences of numbers become arrays.
 
     Attributes:
         steps: (T,) training steps, strictly increasing, not negative.
@@ -102,6 +102,9 @@ class Trajectory:
         rhat, ess: (T,) convergence statistics, or None.
         wbic, heat_capacity, share_below, distance, acceptance: (T,) as in `Estimate`, or None.
         step_unit: "step", "epoch", "token" or "example".
+
+    Raises:
+        TrajectoryError: a column that is not numbers or does not fit the others; steps that do not increase from 0 up.
     """
 
     steps: Floats
@@ -120,6 +123,9 @@ class Trajectory:
     acceptance: Floats | None = None
 
     def __post_init__(self) -> None:
+        for name in ("steps", "llc", "llc_std_error", "llc_chains", *STATISTICS):
+            if (column := getattr(self, name)) is not None or name in ("steps", "llc"):
+                object.__setattr__(self, name, as_floats(column, name, 2 if name == "llc_chains" else 1))
         _check_steps(self.steps)
         length = len(self.steps)
         for name in ("llc", "llc_std_error", "llc_chains", "verdicts", *STATISTICS):
@@ -230,12 +236,13 @@ class Trajectory:
                 are negative, duplicated or not increasing.
         """
         header, table = read_table(Path(path))
+        value = " ".join(value.split())  # as the header is read
         for name in ("step", value):
             if name not in header:
-                raise TrajectoryError(
-                    f"no column '{name}' in {path}; its columns are {', '.join(header)}. "
-                    f"Rename a column, or name one with --value"
-                )
+                hint = "Rename a column, or name one with --value" if len(header) > 1 else "Separate columns by commas"
+                raise TrajectoryError(f"no column '{name}' in {path}; its columns are {', '.join(header)}. {hint}")
+        steps = numbers(table["step"], "step", path)
+        _check_steps(steps, 2, f" of {path}")
 
         def optional(name: str) -> Floats | None:
             return numbers(table[name], name, path) if name in table else None
@@ -251,7 +258,7 @@ class Trajectory:
                 )
             )
         return cls(
-            steps=numbers(table["step"], "step", path),
+            steps=steps,
             llc=numbers(table[value], value, path),
             llc_std_error=optional(f"{value}_std_error"),
             llc_chains=np.stack(chains, axis=1) if chains else None,
@@ -261,18 +268,22 @@ class Trajectory:
         )
 
 
-def _check_steps(steps: Floats) -> None:
+def _check_steps(steps: Floats, first_row: int = 1, where: str = "") -> None:
     if not np.isfinite(steps).all():
         row = int(np.flatnonzero(~np.isfinite(steps))[0])
-        raise TrajectoryError(f"step {steps[row]} in row {row + 1} is not a number")
+        raise TrajectoryError(f"step {steps[row]} in row {first_row + row}{where} is not a number")
     if (steps < 0).any():
         row = int(np.flatnonzero(steps < 0)[0])
-        raise TrajectoryError(f"step {steps[row]:g} in row {row + 1} is negative; training steps start at 0")
+        raise TrajectoryError(
+            f"step {steps[row]:g} in row {first_row + row}{where} is negative; training steps start at 0"
+        )
     order = np.diff(steps)
     if (order <= 0).any():
         row = int(np.flatnonzero(order <= 0)[0])
         what = "appears twice" if order[row] == 0 else f"is followed by {steps[row + 1]:g}"
-        raise TrajectoryError(f"step {steps[row]:g} in row {row + 1} {what}; sort the rows and keep one per step")
+        raise TrajectoryError(
+            f"step {steps[row]:g} in row {first_row + row}{where} {what}; sort the rows and keep one per step"
+        )
 
 
 def _kind(text: str, path: object) -> VerdictKind:

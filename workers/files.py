@@ -16,7 +16,7 @@ from upath import UPath
 
 from estimators.storage import Location, ahead, fetch, listing, local_copy, original_names, send
 from estimators.storage import remove as remove_remote
-from slt.errors import BadInput, OutputError, StorageError
+from slt.errors import BadInput, OutputError, StorageError, TrajectoryError
 from slt.stages import Stages
 
 
@@ -166,7 +166,7 @@ def read_stages(path: Location) -> Stages:
         return Stages.from_dict(json.loads(read_text(path)))
     except FileNotFoundError:
         raise BadInput(f"no such file: {path}; `slt stages FILE.csv --out {path.name}` writes one") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TrajectoryError) as error:
         raise BadInput(
             f"{path} is not a stages document ({type(error).__name__}: {error}); `slt stages FILE.csv --out` writes one"
         ) from None

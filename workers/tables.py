@@ -31,12 +31,24 @@ def interval(landmark: dict[str, Any] | None) -> str:
 
 def print_stages(document: dict[str, Any]) -> None:
     """The stage table, with the boundary that ends each stage."""
-    table = Table(title="Stages", title_justify="left")
-    for name in ("from", "to", "the curve", "change", "ends in", "at [90 %]", "probability", "next onset [90 %]"):
+    table = Table(title=f"Stages, on a {document['axis']} axis of time", title_justify="left")
+    for name in (
+        "from",
+        "to",
+        "the curve",
+        "change",
+        "share",
+        "ends in",
+        "at [90 %]",
+        "probability",
+        "next onset [90 %]",
+    ):
         table.add_column(name, justify="left" if name in ("the curve", "ends in") else "right")
     boundaries = document["boundaries"]
+    total = sum(abs(stage["change"]) for stage in document["stages"])
     for index, stage in enumerate(document["stages"]):
         row = [number(stage["start"]), number(stage["end"]), stage["kind"], f"{stage['change']:+.3g}"]
+        row.append(f"{abs(stage['change']) / total:.0%}" if total else "")
         if index < len(boundaries):
             boundary = boundaries[index]
             kind = boundary["kind"] + (", confirmed" if boundary.get("confirmed") else "")

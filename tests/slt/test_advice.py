@@ -55,3 +55,14 @@ def test_a_doubtful_boundary_asks_for_less_noise() -> None:
     asked = [each.boundary for each in advise(noisy, stages) if "its probability is" in each.reason]
     assert doubtful
     assert asked == sorted(doubtful)
+
+
+def test_thin_places_on_a_linear_axis_get_new_steps_too() -> None:
+    thin = smooth_steps(Sampling(points=40, noise=0.002, grid="linear"), bursts=3, seed=2).trajectory
+    stages = detect_stages(thin, axis="linear")
+    advice = [each for each in advise(thin, stages) if each.action == "more checkpoints"]
+    assert [each.boundary for each in advice] == [boundary.step for boundary in stages.boundaries] != []
+    near = 0.15 * np.ptp(thin.steps) / 5  # the whole axis counts as five decades
+    for each in advice:
+        assert np.abs(np.array(each.steps) - each.boundary).max() <= near + 1
+        assert f"{near:,.0f} steps" in each.reason

@@ -258,3 +258,13 @@ def test_the_seed_shuffle_draws_pairings_above_seven_runs():
 def test_what_cannot_be_compared_is_named(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_means_nothing_is_refused(tolerance):
+    with pytest.raises(BadInput, match=r"a tolerance of .* give a number above 0"):
+        compare(stages(2.0), at(2.0), tolerance=tolerance)
+
+
+def test_events_may_come_from_a_generator():
+    assert compare(stages(2.0, 3.0), (event for event in at(2.0, 3.0))) == compare(stages(2.0, 3.0), at(2.0, 3.0))

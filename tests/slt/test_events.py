@@ -37,7 +37,7 @@ def test_a_header_alone_means_that_nothing_happened(tmp_path):
         ("step\n3\n", "no column 'name'"),
         ("name,step\na,3\nb,soon\n", "'soon' in column 'step', row 3 of .*, is not a number"),
         ("name,step,low\na,3,early\n", "'early' in column 'low', row 2"),
-        ("name,step\na,-3\n", r"event 'a' has step -3; .* \(row 2 of"),
+        ("name,step\na,-3\n", r"event 'a' has step -3.0; .* \(row 2 of"),
         ("name,step\na,nan\n", r"event 'a' has step nan; .* \(row 2 of"),
         ("name,step\na,\n", "event 'a' in row 2 of .* has no step"),
         ("name,step\n,4\n", "row 2 of .* has no name"),
@@ -52,6 +52,12 @@ def test_a_bad_events_file_is_named_with_its_row(tmp_path, text, says):
     (tmp_path / "events.csv").write_text(text)
     with pytest.raises(EventsError, match=says):
         read_events(tmp_path / "events.csv")
+
+
+@pytest.mark.parametrize("step", [None, "soon", float("nan"), -1])
+def test_an_event_without_a_step_is_refused(step):
+    with pytest.raises(EventsError, match=f"event 'a' has step {step}; it must be a number from 0 up"):
+        CircuitEvent("a", step)
 
 
 def test_a_missing_or_binary_file_is_an_events_error(tmp_path):

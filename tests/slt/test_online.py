@@ -110,3 +110,16 @@ def test_chains_that_come_and_go_are_refused() -> None:
     for chains in (None, [1.0]):
         with pytest.raises(TrajectoryError, match="same chains"):
             detector.update(20, 1.0, chains)
+
+
+@pytest.mark.parametrize("row", [("ten", 1.0), (20, "high"), (20, 1.0, 3.0), (20, 1.0, ["x", 2])])
+def test_what_is_no_number_is_refused_and_changes_nothing(row: tuple[object, ...]) -> None:
+    detector = OnlineDetector()
+    with pytest.raises(TrajectoryError, match=r"is not an array of numbers|needs 1 axis"):
+        detector.update(*row)  # type: ignore[arg-type]
+    detector.update(10, 1.0)
+
+
+def test_an_unknown_axis_is_refused_at_once() -> None:
+    with pytest.raises(TrajectoryError, match="'square' is not one of: log, linear"):
+        OnlineDetector(axis="square")

@@ -137,6 +137,12 @@ def test_a_constant_curve_is_one_flat_stage() -> None:
     assert "constant" in stages.warnings[0]
 
 
+@pytest.mark.parametrize("settings", [{"draws": 0}, {"draws": -5}, {"probability": np.nan}, {"probability": 2}])
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(TrajectoryError, match="cannot be had; take a draw or more, and a number from 0 to 1"):
+        detect_stages(CURVE, **settings)  # type: ignore[arg-type]
+
+
 def test_three_checkpoints_are_too_few() -> None:
     with pytest.raises(TrajectoryError, match=r"3 checkpoints .* give at least 8"):
         detect_stages(CURVE.select(slice(0, 3)))

@@ -78,12 +78,14 @@ def test_an_empty_cell_is_no_estimate(tmp_path):
         ("time,llc\n1,2\n", "no column 'step' in .*; its columns are time, llc"),
         ("step,lambda\n1,2\n", "no column 'llc' in .*--value"),
         ("step,llc\n1,2\n2,high\n", "'high' in column 'llc', row 3 of .*, is not a number"),
+        ("step,llc\n1, \n2,high\n", "'high' in column 'llc', row 3 of .*, is not a number"),
+        ("step;llc\n1;2\n", "its columns are step;llc. Separate columns by commas"),
         ("step,llc\n1,2\n2\n", "row 3 of .* has 1 fields but the header has 2"),
-        ("step,llc\n-1,2\n2,3\n", "step -1 in row 1 is negative"),
-        ("step,llc\n1,2\n1,3\n", "step 1 in row 1 appears twice"),
-        ("step,llc\n5,2\n1,3\n", "step 5 in row 1 is followed by 1; sort the rows"),
-        ("step,llc\n,2\n1,3\n", "step nan in row 1 is not a number"),
-        ("step,llc\ninf,2\n", "step inf in row 1 is not a number"),
+        ("step,llc\n-1,2\n2,3\n", "step -1 in row 2 of .* is negative"),
+        ("step,llc\n1,2\n1,3\n", "step 1 in row 2 of .* appears twice"),
+        ("step,llc\n5,2\n1,3\n", "step 5 in row 2 of .* is followed by 1; sort the rows"),
+        ("step,llc\n,2\n1,3\n", "step nan in row 2 of .* is not a number"),
+        ("step,llc\ninf,2\n", "step inf in row 2 of .* is not a number"),
         ("step,llc,verdict,statistic,sentence\n1,2,fine,0,x\n", "verdict 'fine' in .* is not one of: ok, diverged"),
     ],
 )
@@ -129,3 +131,37 @@ def test_two_estimates_at_one_step_are_an_error():
     estimates = [Estimate(10.0, 1.0, 0.1, np.ones(2), 0.5, 1.0, 99.0, verdict)] * 2
     with pytest.raises(TrajectoryError, match="appears twice"):
         Trajectory.from_estimates(estimates)
+
+
+def test_a_column_is_found_however_its_spaces_are_written(tmp_path):
+    (tmp_path / "t.csv").write_text(" step ,test  loss\n1,2\n")
+    assert Trajectory.from_csv(tmp_path / "t.csv", value="test  loss").llc.tolist() == [2]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.int64, np.float32, object, str])
+def test_any_sequence_of_numbers_is_a_column(kind):
+    column = kind([1, 2, 4]) if kind in (list, tuple) else np.array([1, 2, 4]).astype(kind)
+    trajectory = Trajectory(column, column, llc_chains=[[1, 2], [3, 4], [5, 6]])
+    assert trajectory.steps.dtype == trajectory.llc.dtype == trajectory.llc_chains.dtype == np.float64
+    assert trajectory.steps.tolist() == trajectory.llc.tolist() == [1, 2, 4]
+    assert trajectory.select([0, 2]).llc_chains.tolist() == [[1, 2], [5, 6]]
+
+
+def test_a_masked_value_is_no_estimate():
+    masked = np.ma.masked_equal([5, 0, 7], 0)
+    np.testing.assert_array_equal(Trajectory(np.arange(3.0), masked).llc, [5, np.nan, 7])
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"llc": ["a", "b"]}, "'llc' is not an array of numbers"),
+        ({"llc": None}, r"'llc' has shape \(\); it needs 1 axis"),
+        ({"llc": [[1], [2]]}, r"'llc' has shape \(2, 1\); it needs 1 axis"),
+        ({"llc": [1, 2], "llc_chains": [1, 2]}, r"'llc_chains' has shape \(2,\); it needs 2 axes"),
+        ({"llc": [1, 2], "llc_chains": [[1, 2], [3]]}, "'llc_chains' is not an array of numbers"),
+    ],
+)
+def test_what_is_no_column_is_named(columns, says):
+    with pytest.raises(TrajectoryError, match=says):
+        Trajectory([1, 2], **columns)

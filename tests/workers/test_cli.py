@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -81,14 +82,32 @@ def test_the_stage_table_names_every_boundary(workplace, curve):
     result = workplace.slt("stages", str(curve))
     assert result.exit_code == 0
     assert "shelf" in result.stdout
+    assert "on a log axis" in result.stdout
+    shares = [int(share) for share in re.findall(r"(\d+)%", result.stdout)]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    assert len(shares) == 2
 
 
-def test_a_stages_file_that_is_none_is_refused(workplace, curve):
-    Path("stages.json").write_text("[1, 2]")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2]",
+        "[" * 100_000,
+        '{"boundaries": [], "stages": [], "warnings": []}',
+        '{"boundaries": [], "stages": [{"start": "1", "end": 5, "kind": "flat", "change": 0}], "warnings": []}',
+        '{"boundaries": [], "stages": [{"start": 0, "end": 0, "kind": "flat", "change": 0}], "warnings": []}',
+        '{"boundaries": [], "stages": [{"start": 9, "end": 5, "kind": "flat", "change": 0}], "warnings": []}',
+        '{"boundaries": [], "stages": [{"start": 1, "end": 5, "kind": "flat", "change": NaN}], "warnings": []}',
+    ],
+)
+def test_a_stages_file_that_is_none_is_refused(workplace, text):
+    Path("stages.json").write_text(text)
     Path("events.csv").write_text("name,step\nrest,100\n")
     result = workplace.slt("compare", "stages.json", "events.csv")
     assert result.exit_code == 2
-    assert "stages.json is not a stages document" in result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "`slt stages" in result.stderr
 
 
 def test_inspect_lists_checkpoints_and_fails_on_a_fault(workplace):
