@@ -3,11 +3,11 @@
 A boundary is the rest between two bursts of change, so it cannot be known before the next burst has begun;
 and while that burst has hardly moved the curve, the place of the rest still shifts. A boundary is settled when
 
-- its probability has been at least 0.9 for 0.06 decades and 3 checkpoints without a gap,
+- its probability has been at least 0.9 for 0.03 decades and 2 checkpoints without a gap,
 - its place has not moved by more than 0.1 decades meanwhile,
-- the stages on its two sides each changed the curve by at least 0.06 of its range so far, and 10 times its noise.
+- the stages on its two sides each changed the curve by at least 0.03 of its range so far, and 8 times its noise.
 
-The last is what costs time: it is reached about 0.1 decades after the next burst's onset.
+What costs time is the burst itself: about 0.1 decades after its onset it has moved the curve enough.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from slt.table import as_floats
 from slt.trajectory import Floats, Trajectory
 
 SURE = 0.9
-HELD = 0.06  # decades
-FEWEST = 3  # checkpoints
+HELD = 0.03  # decades
+FEWEST = 2  # checkpoints
 STEADY = 0.1  # decades; so far apart, or with intervals that overlap, two boundaries are the same
-CHANGE = 0.06  # of the range so far
-CLEAR = 10.0  # times the noise; at its start a curve may show nothing but noise
+CHANGE = 0.03  # of the range so far
+CLEAR = 8.0  # times the noise; at its start a curve may show nothing but noise
 
 
 @dataclass(frozen=True)

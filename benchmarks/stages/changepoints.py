@@ -106,6 +106,6 @@ KERNEL = Method(
 RBEAST = Method(
     "Rbeast",
     rbeast,
-    ({"order": 0}, {"order": 1}),
+    ({"order": 0}, {"order": 1}, {"order": 2}),
     tuple(f"probability from {least}, {reading}" for least, reading in product(PROBABILITIES, READINGS)),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from benchmarks.stages.figures import SURE, Figure, Scores
-from benchmarks.stages.online import Online
+from benchmarks.stages.online import MARK, Online
 from benchmarks.stages.others import EventTest
 from benchmarks.stages.plan import REPLICATES, Plan
 from benchmarks.stages.scores import TOLERANCE
@@ -106,8 +106,9 @@ def _online(online: Online) -> list[Row]:
     runs = f"online, {len(online.runs)} runs"
     return [
         Row(f"{runs}: settled boundaries that the whole curve has not", Figure(online.taken_back), whole, most=0),
+        Row(f"{runs}: settled boundaries missing at a later checkpoint", Figure(online.missing), whole, most=0),
         Row(
-            f"{runs}: median delay after the next burst's onset, decades", Figure(online.after_onset), plain, most=0.15
+            f"{runs}: median delay after the next burst's onset, decades", Figure(online.after_onset), plain, most=MARK
         ),
         Row(f"{runs}: median delay after the boundary itself, decades", Figure(online.after_boundary), plain),
     ]

@@ -39,8 +39,8 @@ def rests(x_G: Floats, slope_G: Floats, level_G: Floats) -> Found:
     return Found(np.array(middles), np.array(onsets))
 
 
-THRESHOLDS = (0.0, 0.05, 0.1, 0.2, 0.3)  # of the greatest |slope|
-STANDARD_DEVIATIONS = (0.0, 1.0, 2.0, 3.0)  # of the slope's posterior
+THRESHOLDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the greatest |slope|
+STANDARD_DEVIATIONS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)  # of the slope's posterior
 GP_READINGS = tuple(product(THRESHOLDS, STANDARD_DEVIATIONS))
 LENGTHS = np.geomspace(0.08, 3.0, 16)  # decades
 NOISE_SHARES = np.geomspace(1e-6, 1e2, 33)  # noise variance over signal variance
@@ -90,7 +90,7 @@ def spline(known: Known, penalty: str | float) -> tuple[Found, ...]:
 GAUSSIAN_PROCESS = Method(
     "Gaussian process",
     gaussian_process,
-    tuple({"length": length} for length in ("fitted", 0.15, 0.3, 0.5, 1.0)),
+    tuple({"length": length} for length in ("fitted", 0.1, 0.15, 0.3, 0.5, 1.0)),
     tuple(f"rest below {share:g} of the greatest slope or {z:g} sd" for share, z in GP_READINGS),
 )
 SPLINE = Method(

@@ -48,7 +48,7 @@ def boundary() -> Figure:
     for step in change_in_mean(trajectory, cuts=len(stages.boundaries)):
         upper.axvline(step, color=EVENT, lw=1, ls=":")
     upper.plot([], [], color=EVENT, ls=":", label="best change in mean")
-    upper.legend(fontsize=8, frameon=False, loc="best")
+    upper.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     upper.set_ylabel("LLC")
     lower.set(xscale="log", xlabel="training step", ylabel="|d LLC / d log step|")
     return figure
@@ -78,9 +78,10 @@ def change_in_mean(trajectory: Trajectory, cuts: int) -> Floats:
 def probability() -> Figure:
     """One curve under two levels of noise."""
     figure = Figure(figsize=(7.2, 2.8))
-    for axes, noise in zip(figure.subplots(1, 2, sharey=True), (0.004, 0.02), strict=True):
+    for axes, noise in zip(figure.subplots(1, 2, sharey=True), (0.004, 0.03), strict=True):
         made = smooth_steps(Sampling(points=80, noise=noise), bursts=3, signs="rising", seed=8)
         _panel(axes, made, f"noise {noise:.1%} of the range".replace("%", " %"))
+    figure.axes[0].set_ylabel("LLC")
     return figure
 
 
@@ -91,8 +92,9 @@ def distrust() -> Figure:
     lasting = Sampling(points=120, correlation=0.5)
     _panel(alone, null(lasting, seed=1), "only noise, but it lasts")
     _panel(replicated, null(replace(lasting, chains=4, common_noise=False), seed=1), "the same with four chains")
-    few = smooth_steps(Sampling(points=18, noise=0.01), bursts=3, signs="rising", seed=6)
-    _panel(sparse, few, "two shelves, 18 checkpoints")
+    few = smooth_steps(Sampling(points=14, noise=0.01), bursts=3, signs="rising", seed=6)
+    _panel(sparse, few, "two shelves, 14 checkpoints")
+    alone.set_ylabel("LLC")
     return figure
 
 

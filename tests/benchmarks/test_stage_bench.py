@@ -13,6 +13,7 @@ from benchmarks.stages.changepoints import read
 from benchmarks.stages.figures import Figure
 from benchmarks.stages.marks import Row, percent, plain
 from benchmarks.stages.methods import Found, Method
+from benchmarks.stages.online import Online, OnlineRun, _hidden, _run, sentence
 from benchmarks.stages.others import LinearRun
 from benchmarks.stages.plan import QUICK, Plan
 from benchmarks.stages.scores import count
@@ -145,3 +146,26 @@ def test_a_row_shows_its_error_where_it_has_one():
 )
 def test_a_linear_run_needs_one_boundary_between_each_two_modes(boundaries, holds):
     assert LinearRun(0, (100.0, 200.0, 300.0), boundaries).one_mode_a_stage is holds
+
+
+def test_a_settled_boundary_is_taken_back_if_the_whole_curve_has_it_not():
+    settled, truth, onsets = np.array([2.01, 3.5]), np.array([2.0, 3.0]), np.array([2.3, 3.3])
+    run = OnlineRun(settled, np.array([2.4, 3.9]), np.array([2.05]), truth, onsets, 1, np.array([1.0, 3.0]))
+    result = Online((run,))
+    assert (result.count, result.taken_back, result.missing, result.hidden) == (2, 1, 1, 2.0)
+    assert (result.precision.value, result.recall.value) == (0.5, 0.5)
+    assert (result.after_boundary, result.after_onset, result.wait) == pytest.approx((0.4, 0.1, 0.3))
+    assert "1 were missing at some later checkpoint, 1 on the whole curve" in sentence(result)
+
+
+def test_a_run_fed_point_by_point_settles_what_is_true():
+    run = _run(0)  # 100 checkpoints with 0.2 % noise
+    assert len(run.places) == len(run.boundaries) > 0
+    assert np.abs(run.places - run.boundaries).max() < 0.1
+    assert (run.settled > run.boundaries).all()
+    assert run.missing == 0
+
+
+def test_what_noise_hides_is_less_with_less_noise():
+    loud, quiet = (_hidden(Sampling(noise=noise), 7) for noise in (0.02, 0.01))
+    assert np.allclose(quiet, 2 * loud)
