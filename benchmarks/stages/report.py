@@ -17,6 +17,12 @@ from benchmarks.stages.marks import TOLERANCE_SENTENCE, Row, fine, percent, rows
 from benchmarks.stages.online import Online, sentence
 from benchmarks.stages.others import CLOSE, EventTest, LinearRun
 from benchmarks.stages.scores import total
+from slt.caveats import RANGE_IN_NOISE
+
+NULLS = (
+    f"Nulls with a boundary. Few can have one by the rule that a curve within {RANGE_IN_NOISE:g} noise levels has only "
+    "tentative boundaries, which no peer has; false boundaries on top of a real change show in the precision:"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +175,7 @@ def _cells(ours: Scores) -> str:
     return (
         "F1 by cell:\n\n"
         + table(header, lines)
-        + "\n\nNulls with a boundary:\n\n"
+        + f"\n\n{NULLS}\n\n"
         + table(["noise", *(f"n = {points}" for points in POINTS)], false)
         + "\n\nSmooth curves at 1 % noise and 100 checkpoints, with what the cells leave out:\n\n"
         + table(["what", "F1", "precision", "recall"], other)

@@ -54,7 +54,7 @@ def test_nothing_settles_long_before_the_next_burst_has_half_its_speed(
 
 @pytest.mark.slow
 def test_settled_boundaries_of_thirty_curves_are_found_on_the_whole_curve() -> None:
-    """All but one in twenty-five: `make bench-stages` measures about one in a hundred."""
+    """Curves on which no constant of the rule was set."""
     near = []
     for seed in range(100, 130):
         made = smooth_steps(Sampling(points=100, noise=0.01 if seed % 2 else 0.002), seed=seed)
@@ -65,7 +65,7 @@ def test_settled_boundaries_of_thirty_curves_are_found_on_the_whole_curve() -> N
             for settled in detector.settled
         ]
     assert len(near) >= 50
-    assert np.mean(near) >= 0.96
+    assert all(near)
 
 
 def test_noise_settles_nothing() -> None:
