@@ -24,8 +24,7 @@ AUTOCORRELATION = 0.3  # seldom reached where there are no replicates: the fit t
 LASTING = 1.4  # ratio that one curve of white noise in ten does not reach, and nine of ten of AR(1) 0.5 exceed
 CHAIN_ERROR = 0.1  # of the smaller change on the two sides of a boundary
 NEAR_END = 0.1  # decades
-ALONE = 8.0  # noise sd off the line between its neighbours
-OPPOSED = 0.2  # of that, how far its neighbours are off their lines to the other side; one half where spacing is even
+NAMED = 5  # steps at most, in one sentence
 RANGE_IN_NOISE = 10.0
 DIGITS = 1e-13  # of a series' size, below which its changes are rounding
 
@@ -45,11 +44,19 @@ class _Span(Protocol):
 
 
 def warnings_about(
-    trajectory: Trajectory, curve: Curve, fitted_T: Floats, boundaries: Sequence[_Dated], stages: Sequence[_Span]
+    trajectory: Trajectory,
+    curve: Curve,
+    fitted_T: Floats,
+    outlying_T: NDArray[np.bool_],
+    boundaries: Sequence[_Dated],
+    stages: Sequence[_Span],
 ) -> tuple[str, ...]:
-    """Every reservation about the boundaries found on `curve`; `fitted_T` is the posterior mean at its points."""
+    """Every reservation about the boundaries found on `curve`.
+
+    `fitted_T` is the posterior mean at its points, `outlying_T` says which of them no view of the curve follows.
+    """
     return (
-        *_about_points(trajectory, curve, fitted_T),
+        *_about_points(trajectory, curve, fitted_T, outlying_T),
         *_about_boundaries(trajectory, curve, boundaries, stages),
         *_about_loss(trajectory, stages),
     )
@@ -72,7 +79,9 @@ def correlation(x_T: Floats, y_T: Floats) -> float:
     return float((x_T * y_T).sum() / np.sqrt((x_T**2).sum() * (y_T**2).sum()))
 
 
-def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Iterator[str]:
+def _about_points(
+    trajectory: Trajectory, curve: Curve, fitted_T: Floats, outlying_T: NDArray[np.bool_]
+) -> Iterator[str]:
     finite = np.isfinite(trajectory.llc)
     if not finite.all():
         yield f"{(~finite).sum()} of {len(trajectory)} checkpoints have no finite value and were left out"
@@ -97,7 +106,14 @@ def _about_points(trajectory: Trajectory, curve: Curve, fitted_T: Floats) -> Ite
                 f"the chains' noise lasts over several checkpoints ({ratio:.1f} times what single checkpoints show): "
                 "boundaries were held against the larger noise"
             )
-    residual = curve.y_T - fitted_T
+    if outlying_T.any():
+        steps = [f"{step:,.0f}" for step in curve.step(curve.x_T[outlying_T])]
+        more = f" and {len(steps) - NAMED} more" if len(steps) > NAMED else ""
+        yield (
+            f"at {', '.join(steps[:NAMED])}{more} the curve is far off what the checkpoints around it show: a spike of "
+            "the model that too few checkpoints saw, or a bad estimate; these counted for less"
+        )
+    residual = np.where(outlying_T, 0.0, curve.y_T - fitted_T)
     if (residual**2).sum() > 0:
         lasting = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
         if lasting > AUTOCORRELATION:
@@ -123,12 +139,6 @@ def _about_boundaries(
         if min(before, after) < FEWEST_NEARBY:
             width = curve.words(NEARBY)
             yield f"{name} has {before} checkpoints within {width} before it and {after} after: its place is coarse"
-        alone = _stands_alone(curve, x)
-        if alone is not None:
-            yield (
-                f"{name} lies beside the checkpoint at {curve.step(curve.x_T[alone]):,.0f}, which is far off the line "
-                "between its neighbours: a spike of the model or one bad estimate, and the boundary may be only that"
-            )
         if min(x - curve.x_T[0], curve.x_T[-1] - x) < NEAR_END:
             yield f"{name} is close to an end of the curve, where one of its bursts is hardly seen"
         error = _standard_error(trajectory, boundary.step)
@@ -139,21 +149,6 @@ def _about_boundaries(
                 f"{CHAIN_ERROR:.0%} of the change across it ({change:.3g}): its shape rests on all chains sharing "
                 "their random numbers; more draws or chains would make it sure"
             )
-
-
-def _stands_alone(curve: Curve, x: float) -> int | None:
-    """The checkpoint near x that is a spike, if any: far off the line between its neighbours, and they off theirs
-    by half as much to the other side; on a peak all three lie to one side, at a jump one of them lies on its line.
-    """
-    x_T, y_T = curve.x_T, curve.y_T
-    share = (x_T[1:-1] - x_T[:-2]) / (x_T[2:] - x_T[:-2])
-    off = np.pad(y_T[1:-1] - (1 - share) * y_T[:-2] - share * y_T[2:], 1)
-    opposed = np.minimum(-off[:-2] * np.sign(off[1:-1]), -off[2:] * np.sign(off[1:-1]))
-    size = np.abs(off[1:-1])
-    spike = (
-        (np.abs(x_T[1:-1] - x) <= NEARBY) & (opposed > OPPOSED * size) & (size > ALONE * local_noise(x_T, y_T)[1:-1])
-    )
-    return int(np.where(spike, size, 0.0).argmax()) + 1 if spike.any() else None
 
 
 def _standard_error(trajectory: Trajectory, step: float) -> float:

@@ -2,7 +2,8 @@
 
 Either view alone is wrong somewhere: pieces miss shelves where noise is large, a smooth slope rings at kinks and
 between rests of unequal length. The evidence of the two says which is the better; pieces keep a share of the draws in
-any case, so that no boundary which the smooth slope sees alone is certain.
+any case, so that no boundary which the smooth slope sees alone is certain. A spike that neither view can follow would
+have the smooth slope ring all over the curve; where neither does, points count less, as under heavy-tailed noise.
 
 Legend of shapes: B curves, T points, I gaps between points, D draws, G cells of a uniform grid, M landmarks.
 """
@@ -30,6 +31,9 @@ CELLS = 300
 WINDOW = 0.06  # decades; half-width of the window on the slope
 SMOOTH_SHARE = 0.6  # most of the draws that a smooth slope may have
 SURE_CHANGE = 8.0  # posterior sd of the curve that a burst must amount to: less is how a draw wanders
+OUTLYING = 5.0  # noise by which neither view's mean follows a point
+TAIL = 4.0  # degrees of freedom of the Student's t that such a point's noise has
+REFITS = 4
 NOISE_ALONE = 0.45  # factor on probabilities where noise that lasts makes such a curve by itself: below one half
 
 
@@ -39,6 +43,7 @@ class CurveDraws:
 
     Attributes:
         fitted_T: the posterior mean at the points.
+        outlying_T: the points that neither view follows in most resampled curves; they count for less.
         slope_DI: slopes in the gaps between points.
         smooth_DG: slopes on the grid, windowed.
         edges_G1: edges of the grid's cells.
@@ -47,6 +52,7 @@ class CurveDraws:
     """
 
     fitted_T: Floats
+    outlying_T: NDArray[np.bool_]
     slope_DI: Floats
     smooth_DG: Floats
     edges_G1: Floats
@@ -83,8 +89,31 @@ def draw_curves(curve: Curve, draws: int, rng: np.random.Generator) -> CurveDraw
     y_BT = curve.resampled(RESAMPLES, rng)
     per_curve = max(1, draws // len(y_BT))
     noise_BT = curve_noise(curve.x_T, y_BT, curve.chains_TC)
-    pieces = PartitionPosterior(curve.x_T, y_BT, noise_BT)
-    process = SlopeProcess(curve.x_T, y_BT, noise_BT.mean(axis=0))
+    usual_BT = noise_BT
+    parts = _of_both_views(curve.x_T, y_BT, noise_BT, per_curve, rng)
+    for _ in range(REFITS):
+        off_BT = np.min([np.abs(y_BT - _means(value_DT, len(y_BT))) for value_DT, _, _ in parts], axis=0)
+        outlying_BT = off_BT > OUTLYING * noise_BT
+        if not outlying_BT.any():
+            break
+        noise_BT = np.where(outlying_BT, np.sqrt((TAIL * noise_BT**2 + off_BT**2) / (TAIL + 1)), noise_BT)
+        parts = _of_both_views(curve.x_T, y_BT, noise_BT, per_curve, rng)
+    value_DT, slope_DI, deviation_D = (np.concatenate(column) for column in zip(*parts, strict=True))
+    # a resampled curve is off by its chains' offsets: its residuals are its own
+    fitted_T = curve.y_T + value_DT.mean(axis=0) - y_BT.mean(axis=0)
+    edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
+    smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
+    trust = NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0
+    outlying_T = (noise_BT > usual_BT).mean(axis=0) > 0.5
+    return CurveDraws(fitted_T, outlying_T, slope_DI, smooth_DG, edges, SURE_CHANGE * deviation_D, trust)
+
+
+def _of_both_views(
+    x_T: Floats, y_BT: Floats, noise_BT: Floats, per_curve: int, rng: np.random.Generator
+) -> list[tuple[Floats, Floats, Floats]]:
+    """Draws of each view that has a share: values at points (D, T), slopes in gaps (D, I), posterior sd (D,)."""
+    pieces = PartitionPosterior(x_T, y_BT, noise_BT)
+    process = SlopeProcess(x_T, y_BT, noise_BT.mean(axis=0))
     advantage = float((process.log_evidence_B - pieces.log_evidence_B).mean())
     smooth = round(per_curve * SMOOTH_SHARE * 0.5 * (1 + np.tanh(advantage / 2)))
     parts = []
@@ -93,10 +122,9 @@ def draw_curves(curve: Curve, draws: int, rng: np.random.Generator) -> CurveDraw
     if smooth:
         value_DT, slope_DI = process.draw(rng, smooth)
         parts.append((value_DT, slope_DI, np.full(len(value_DT), process.deviation)))
-    value_DT, slope_DI, deviation_D = (np.concatenate(column) for column in zip(*parts, strict=True))
-    # a resampled curve is off by its chains' offsets: its residuals are its own
-    fitted_T = curve.y_T + value_DT.mean(axis=0) - y_BT.mean(axis=0)
-    edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
-    smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
-    trust = NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0
-    return CurveDraws(fitted_T, slope_DI, smooth_DG, edges, SURE_CHANGE * deviation_D, trust)
+    return parts
+
+
+def _means(value_DT: Floats, curves: int) -> Floats:
+    """(B, T) of the draws of each curve."""
+    return np.asarray(value_DT.reshape(curves, -1, value_DT.shape[1]).mean(axis=1))

@@ -204,7 +204,7 @@ def detect_stages(
         boundaries=boundaries,
         tentative=tuple(boundary for boundary, _, _ in found if boundary.probability < probability),
         stages=stages,
-        warnings=warnings_about(trajectory, curve, drawn.fitted_T, boundaries, stages),
+        warnings=warnings_about(trajectory, curve, drawn.fitted_T, drawn.outlying_T, boundaries, stages),
         axis=axis,
         boundary_draws=np.stack([draws for _, draws, _ in sure], axis=1) if sure else np.empty((count, 0)),
         onset_draws=np.stack([draws for _, _, draws in sure], axis=1) if sure else np.empty((count, 0)),

@@ -274,3 +274,14 @@ def test_chains_with_noise_of_their_own_unmask_noise_that_lasts() -> None:
     found = [bool(detect_stages(null(replicated, seed=s).trajectory, draws=200).boundaries) for s in range(500, 600)]
     # at most 15 %; the standard error of a share of 100 is 3.6 %
     assert np.mean(found) < 0.15 + 2 * 0.036
+
+
+@pytest.mark.parametrize("height", [20.0, 250.0])
+def test_a_spike_that_few_checkpoints_saw_does_not_have_the_rest_of_the_curve_ring(height: float) -> None:
+    x = np.linspace(0.0, 3.6, 100)
+    rise_and_fall = 15 / (1 + np.exp(-(x - 1.4) / 0.12)) - 12 / (1 + np.exp(-(x - 3.0) / 0.08)) - (x - 1.4).clip(0)
+    spike = height * np.exp(-0.5 * ((x - 3.5) / 0.03) ** 2)
+    noise = 0.02 * np.random.default_rng(0).standard_normal(len(x))
+    stages = detect_stages(Trajectory(steps=10**x, llc=40 + rise_and_fall + spike + noise))
+    assert len(stages.boundaries) <= 3  # the plateau, the trough before the spike, its top
+    assert any(abs(np.log10(boundary.step) - 3.5) < 0.06 for boundary in stages.boundaries)
