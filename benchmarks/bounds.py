@@ -4,27 +4,35 @@ fastest that this processor does.
     python -m benchmarks.bounds [--json]
 
 One thread, 4 checkpoints x 8 chains, losses at w* of few examples included, under torch's profiler, which itself takes
-its share; an operation's time is its own, without those that it calls. Each engine is profiled so often; the fastest
-run counts. The last line is what would be left of a chain-step if all of its arithmetic ran at the rate of one large
-product, and nothing else took time.
+its share; an operation's time is its own, without those that it calls, and the median of all its calls on tensors of
+one size: the profiler looks at the clock on the wall, which others' work on the machine moves too. Each engine is
+profiled so often; the fastest run counts.
+
+Below the table is what would be left of a chain-step if all of its arithmetic ran at the rate of one large product, and
+nothing else took time; then what the model itself takes, forward and backward on one batch without any sampler, with
+the attention that torch chooses and with plain products and a softmax; and how far a sampler without any cost of its
+own would be ahead of devinterp's, which is measured in turn with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 import warnings
+from collections import defaultdict
+from statistics import median
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import CHAINS, LOCALIZATION, N_BETA, STEP_SIZE, Case, cases
+from benchmarks.speed import CHAINS, LOCALIZATION, N_BETA, STEP_SIZE, Case, cases, peer_rate
 from estimators.llc import SamplerConfig, sample_group
 from estimators.problem import Problem
-from estimators.products import unused_width
+from estimators.products import unused_width, wide_products
 
 ENGINES = ("batched", "looped", "sequential")
 CHECKPOINTS, DRAWS, ROWS = 4, 2, 256
@@ -36,6 +44,10 @@ KINDS = {
     ),
     "copies": ("copy_", "cat", "clone", "fill_", "zero_"),
     "noise and update": ("normal_", "lerp_", "add_"),
+}
+ATTENTION = {
+    "with torch's attention": [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH],
+    "with plain attention": [SDPBackend.MATH],
 }
 REST = "other operations"
 OUTSIDE = "between operations"
@@ -58,13 +70,15 @@ def run(case: Case, engine: str) -> float:
 
 def profiled(case: Case, engine: str) -> dict[str, float]:
     """Milliseconds per chain-step by kind of operation."""
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
         seconds = run(case, engine)
+    calls: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in seen.events():
+        calls[event.name.rpartition("::")[2], str(event.input_shapes)].append(event.self_cpu_time_total)
     shares = dict.fromkeys([*KINDS, REST], 0.0)
-    for event in seen.key_averages():
-        name = event.key.rpartition("::")[2]
+    for (name, _), times in calls.items():
         kind = next((kind for kind, names in KINDS.items() if name in names), REST)
-        shares[kind] += event.self_cpu_time_total / (1e3 * CHECKPOINTS * CHAINS * DRAWS)
+        shares[kind] += median(times) * len(times) / (1e3 * CHECKPOINTS * CHAINS * DRAWS)
     shares[OUTSIDE] = max(0.0, 1e3 * seconds - sum(shares.values()))
     return shares
 
@@ -91,6 +105,17 @@ def fastest_product(size: int = 1024, rounds: int = 20) -> float:
     return 2 * size**3 / best
 
 
+def model_alone(case: Case, backends: list[SDPBackend], steps: int = 60) -> float:
+    """Processor seconds of a forward and a backward pass in the model itself, by the faster library of products."""
+    model, batch = case.build().eval(), tuple(tensor[: case.batch_size] for tensor in case.data)
+    with sdpa_kernel(backends), wide_products(model, torch.empty(0)):
+        case.loss(model, batch).mean().backward()
+        start = time.process_time()
+        for _ in range(steps):
+            case.loss(model, batch).mean().backward()
+        return (time.process_time() - start) / steps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4)
@@ -98,16 +123,22 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    logging.disable()
     case = next(case for case in cases() if "LM" in case.name)
     found: dict[str, dict[str, float]] = {}
+    peer, alone = float("inf"), dict.fromkeys(ATTENTION, float("inf"))
+    devinterp = peer_rate(case, time.process_time)
     for _ in range(options.rounds):
+        peer = min(peer, 1 / devinterp())
+        alone = {name: min(alone[name], model_alone(case, backends)) for name, backends in ATTENTION.items()}
         for engine in ENGINES:
             shares = profiled(case, engine)
             if engine not in found or sum(shares.values()) < sum(found[engine].values()):
                 found[engine] = shares
     flops, rate = arithmetic(case), fastest_product()
     if options.json:
-        print(json.dumps({"ms": found, "flops": flops, "flops_per_second": rate}, indent=2))
+        figures = {"ms": found, "flops": flops, "flops_per_second": rate, "devinterp": peer, "model_alone": alone}
+        print(json.dumps(figures, indent=2))
         return
     print(f"{'ms per chain-step':22}" + "".join(f"{engine:>12}" for engine in ENGINES))
     for kind in [*KINDS, REST, OUTSIDE]:
@@ -115,6 +146,10 @@ def main() -> None:
     print(f"{'together':22}" + "".join(f"{sum(found[engine].values()):12.2f}" for engine in ENGINES))
     print(f"arithmetic: {flops / 1e6:.0f} MFLOP a chain-step; one large product runs at {rate / 1e9:.0f} GFLOP/s")
     print(f"all of it at that rate, and nothing else: {1e3 * flops / rate:.2f} ms, {rate / flops:.0f} chain-steps /s")
+    for name, seconds in alone.items():
+        print(f"the model alone, {name}: {1e3 * seconds:.2f} ms, {1 / seconds:.0f} chain-steps /s")
+    ahead = peer / min(alone.values())
+    print(f"devinterp: {1e3 * peer:.2f} ms, {ahead:.1f}x the model alone: no sampler that calls it is further ahead")
 
 
 if __name__ == "__main__":

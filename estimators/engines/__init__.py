@@ -21,27 +21,24 @@ def choose(group: Group, config: SamplerConfig) -> str:
     `BATCHED_LIMIT` bytes so.
 
     Raises:
-        ProblemError: an engine was asked for that cannot run the model.
+        ProblemError: the batched engine was asked for, and cannot run the model.
     """
-    if config.engine == "sequential":
-        return "sequential"
     if config.engine != "auto":
-        if (why := batched.obstacle(group, config, config.engine)) is None:
-            return config.engine
-        name, others = group.scored.problem.name, {"batched": "'looped' or 'sequential'", "looped": "'sequential'"}
-        raise ProblemError(
-            f"problem '{name}' cannot run on the {config.engine} engine: {why}. Use engine {others[config.engine]}"
-        )
+        if config.engine == "batched" and (why := batched.obstacle(group, config)) is not None:
+            raise ProblemError(
+                f"problem '{group.scored.problem.name}' cannot run on the batched engine: {why}. Use engine 'looped' "
+                "or 'sequential'"
+            )
+        return config.engine
     try:
         one = chain_bytes(group)
     except torch.OutOfMemoryError:
         return "sequential"
     weights = weights_bytes(group)
     large = group.centers.device.type == "cpu" and one - weights >= LOOPED_FROM
-    if not large and config.chains * one <= BATCHED_LIMIT and batched.obstacle(group, config, "batched") is None:
+    if not large and config.chains * one <= BATCHED_LIMIT and batched.obstacle(group, config) is None:
         return "batched"
-    fits = one + config.chains * weights <= BATCHED_LIMIT
-    return "looped" if fits and batched.obstacle(group, config, "looped") is None else "sequential"
+    return "looped" if one + config.chains * weights <= BATCHED_LIMIT else "sequential"
 
 
 def sample(group: Group, config: SamplerConfig, progress: Progress) -> Traces:

@@ -11,15 +11,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from estimators.engines import looped
 from estimators.engines.batches import Batches, PairedBatch
+from estimators.engines.looped import Looped
 from estimators.engines.memory import checkpoints_at_once
 from estimators.engines.tally import Record, Tally, traces
 from estimators.group import Group
@@ -88,14 +87,14 @@ def batched_losses(group: Group, chunk: slice) -> LossOf:
     return losses
 
 
-def obstacle(group: Group, config: SamplerConfig, engine: str) -> str | None:
-    """Why the model cannot run "batched" or "looped", in torch's words; None if it can. Tries a step of two chains."""
+def obstacle(group: Group, config: SamplerConfig) -> str | None:
+    """Why the model cannot run "batched", in torch's words; None if it can. Tries a step of two chains."""
     batch = Batches(group, config.seed, slice(0, 1), range(2)).next()
     position = group.centers[:1].unsqueeze(1).repeat(1, 2, 1).requires_grad_()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*performance drop.*")  # an operation without a batching rule
-            EVALUATIONS[engine](group, slice(0, 1))(position, batch)
+            _stacked(group, slice(0, 1))(position, batch)
     except torch.OutOfMemoryError:
         return None  # the engines find out how much fits
     except (RuntimeError, ValueError, TypeError, NotImplementedError, UserWarning) as error:
@@ -118,7 +117,7 @@ def _stacked(group: Group, chunk: slice) -> Evaluate:
 
 EVALUATIONS: dict[str, Callable[[Group, slice], Evaluate]] = {
     "batched": _stacked,
-    "looped": lambda group, chunk: partial(looped.evaluate, group, chunk),
+    "looped": Looped,
 }
 """engine -> of a chunk of checkpoints, (position (K, C, P), batch) -> losses (K, C, B), gradients of their means."""
 

@@ -13,23 +13,30 @@ import torch
 from torch import Tensor
 
 from estimators.engines.batches import PairedBatch
+from estimators.engines.gradients import Gradients, Place
 from estimators.group import Group
 from estimators.products import wide_products
 
 
-def evaluate(group: Group, chunk: slice, position: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:
-    """Losses (K, C, B) of a chunk's checkpoints at `position` (K, C, P), and the gradients (K, C, P) of their means."""
-    count, chains, _ = position.shape
-    gradient = torch.empty_like(position, requires_grad=False)
-    losses: list[Tensor] = []
-    with wide_products(group.scored.model, position):
-        for k in range(count):
-            for chain in range(chains):
-                at = position[k, chain].detach().requires_grad_()
-                data, references = batch.data, tuple(reference[k] for reference in batch.references)
-                if group.batch_size is not None:
-                    data, references = tuple(t[chain] for t in data), tuple(t[chain] for t in references)
-                loss = group.scored.at(group.state_at(at, (chunk.start or 0) + k), data, references)
-                (gradient[k, chain],) = torch.autograd.grad(loss.mean(), at)
-                losses.append(loss.detach())
-    return torch.stack(losses).reshape(count, chains, -1), gradient
+class Looped:
+    """Losses and gradients of all chains of a chunk of checkpoints."""
+
+    def __init__(self, group: Group, chunk: slice) -> None:
+        self._gradients, self._first = Gradients(group), chunk.start or 0
+        self._position = self._gradient = group.centers.new_empty(0)
+        self._places: list[list[Place]] = []
+
+    def __call__(self, position: Tensor, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        """Losses (K, C, B) at `position` (K, C, P), and the gradients (K, C, P) of their means, until the next call."""
+        if position is not self._position:  # one that moves in place has its views made once
+            self._position, self._gradient = position, torch.empty_like(position, requires_grad=False)
+            self._places = [
+                [self._gradients.place(*chain) for chain in zip(*checkpoint, strict=True)]
+                for checkpoint in zip(position.detach(), self._gradient, strict=True)
+            ]
+        losses: list[Tensor] = []
+        with wide_products(self._gradients.group.scored.model, position):
+            for k, places in enumerate(self._places):
+                self._gradients.start(self._first + k)
+                losses += [self._gradients.take(place, batch, k, chain) for chain, place in enumerate(places)]
+        return torch.stack(losses).reshape(*position.shape[:2], -1), self._gradient

@@ -16,6 +16,7 @@ from torch import Tensor
 from estimators import seeds
 from estimators.divergences import kl
 from estimators.engines import batched, sequential
+from estimators.engines.gradients import Gradients
 from estimators.engines.tally import Record
 from estimators.group import Group, prepare
 from estimators.kernels import KERNELS
@@ -65,7 +66,9 @@ def walk(engine: str, group: Group, settings: SamplerConfig) -> Record:
     """The whole loop of one chunk, or of one chain."""
     kernel = KERNELS[settings.kernel](settings.step_size, settings.n_beta, settings.localization)
     if engine == "sequential":
-        return sequential._sample_chain(sequential._Gradients(group), settings, kernel, 0, 0, lambda done: None)
+        gradients = Gradients(group)
+        place = gradients.place(torch.empty_like(group.centers[0]), torch.empty_like(group.centers[0]))
+        return sequential._sample_chain(gradients, place, settings, kernel, (0, 0), lambda done: None)
     chunk = slice(0, len(group.centers))
     evaluate = batched.EVALUATIONS[engine](group, chunk)
     return batched._sample_chunk(group, settings, kernel, chunk, evaluate, lambda done: None)
