@@ -29,8 +29,9 @@ ONE_PARAMETER = 0.5
 MOVED = 0.05
 """Share of the losses' range by which neighbouring probes must differ before they can show saturation."""
 LEAST_SHARE_OF_MODEL = 0.02
-ENOUGH_RESOLUTION = 30.0
-"""Standard errors of a short run, three times as many of the run itself: a curve that spans more says no more."""
+ENOUGH_RESOLUTION = 45.0
+"""Standard errors of a short run, about 80 of the run itself: a stage of a tenth of such a curve's range is eight of
+them, the least that the detector takes for a change (`slt.curve_draws.SURE_CHANGE`)."""
 LONGEST_MEMORY = 150.0
 """Draws in which a direction that only the localization holds may forget, if short runs do not settle."""
 UNSETTLED = 0.2
