@@ -136,7 +136,7 @@ class Visit:
         assert self.foreign == []
         assert self.errors == []
         unexpected = [line for line in self.console if not (expected and re.search(expected, line))]
-        assert unexpected == []
+        assert not unexpected, "the console holds:\n" + "\n".join(unexpected)
 
     def until(self, selector: str) -> None:
         """Wait until an element that matches is seen."""
