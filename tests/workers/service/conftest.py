@@ -109,12 +109,12 @@ class Process:
         """End it and its Ray."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(300)
         self.client.__exit__()
         local_ray.stop(self.folder)
 
 
-def wait_until(ready: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+def wait_until(ready: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     """Look until there is something; the machine may be busy with other things."""
     patience = time.monotonic() + seconds
     while time.monotonic() < patience:
