@@ -7,7 +7,6 @@ import pickle
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from estimators.storage import server
 from tests.workers.conftest import Workplace
 from tests.workers.object_store import KEYS, Gate, ObjectStore, environment, object_store
+from tests.workers.patience import PATIENCE, command, until
 from workers.files import remove, write_json, write_path
 from workers.store import JobFolder
 
@@ -25,7 +25,6 @@ BUCKET = "jobs"
 OUT = "s3://jobs/results/tiny"
 UNITS = 6
 AWAY = 10.0
-PATIENCE = 300.0  # seconds for what happens at once on a machine that is not busy
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +76,14 @@ def units(store: ObjectStore) -> dict[str, object]:
 
 def start(*arguments: str, patience: float = server.PATIENCE) -> subprocess.Popen[str]:
     """`slt run`, which asks a server that is away for so many seconds."""
-    program = (
-        f"from estimators.storage import server; server.PATIENCE = {patience}; from workers.cli import main; main()"
-    )
-    line = [sys.executable, "-c", program, "run", "tiny.yaml", *arguments]
+    impatient = f"from estimators.storage import server; server.PATIENCE = {patience}"
+    line = command("run", "tiny.yaml", *arguments, before=impatient)
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_units(done: Callable[[], Collection[object]], count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while len(done()) < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: process.poll() is not None or len(done()) >= count, "finished units")
+    assert process.poll() is None, process.communicate()
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, int]:
@@ -206,9 +200,9 @@ def test_the_commands_of_the_page_on_object_storage_work_as_written(
     store.upload(workplace.path / "runs", "team", "runs/grokking")
     workplace.configure(**places)
     Path("tiny.yaml").rename("job.yaml")
-    for command in commands:
-        done = workplace.slt(*command.split(), *(["--serial"] if command.startswith("run") else []))
-        assert done.exit_code == 0, (command, done.output)
+    for line in commands:
+        done = workplace.slt(*line.split(), *(["--serial"] if line.startswith("run") else []))
+        assert done.exit_code == 0, (line, done.output)
     assert "results/grokking/report.html" in store.names("team")
 
 

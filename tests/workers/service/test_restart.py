@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.patience import PATIENCE, until
 from workers.service import local_ray
 from workers.service.jobs import read_document
 
-from .conftest import Process, job, wait_until
+from .conftest import Process, job
 
 pytestmark = pytest.mark.slow
 
@@ -24,9 +25,7 @@ def states(service: Process) -> dict[str, str]:
 
 def finish(service: Process, ids: list[str]) -> None:
     """Wait until all have ended, and succeeded."""
-    wait_until(
-        lambda: {states(service)[each] for each in ids} <= {"SUCCEEDED", "FAILED", "STOPPED"}, "the jobs to end", 300
-    )
+    until(lambda: {states(service)[each] for each in ids} <= {"SUCCEEDED", "FAILED", "STOPPED"}, "the jobs to end")
     assert [service.client.job(each)["message"] for each in ids] == [""] * len(ids)
     assert {states(service)[each] for each in ids} == {"SUCCEEDED"}
 
@@ -45,7 +44,7 @@ def processes_of(temp_dir: str) -> list[int]:
 
 def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service, workplace):
     ids = [service.client.submit(job(name=f"job{i}", **SLOW)["job"])[0]["id"] for i in range(3)]
-    wait_until(lambda: list(states(service).values()) == ["RUNNING"] * 3, "three running jobs")
+    until(lambda: list(states(service).values()) == ["RUNNING"] * 3, "three running jobs")
     ray = read_document(service.folder / "ray.json")
     service.kill()
     (service.folder / "index.sqlite").write_bytes(b"damaged")
@@ -65,7 +64,7 @@ def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service, 
 def test_jobs_go_on_from_what_is_done_when_ray_died_with_the_service(service):
     made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
     folder = service.folder / "jobs" / made["id"]
-    wait_until(lambda: len(list(folder.glob("units/*.npz"))) >= 2, "two finished units")
+    until(lambda: len(list(folder.glob("units/*.npz"))) >= 2, "two finished units")
     ray = local_ray.LocalRay(**read_document(service.folder / "ray.json"))
     service.kill()
     os.killpg(ray.group, signal.SIGKILL)
@@ -81,7 +80,7 @@ def test_jobs_go_on_from_what_is_done_when_ray_died_with_the_service(service):
 def test_a_driver_that_is_killed_is_started_again(service):
     made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
     folder = service.folder / "jobs" / made["id"]
-    wait_until(lambda: list(folder.glob("units/*.npz")), "a finished unit")
+    until(lambda: list(folder.glob("units/*.npz")), "a finished unit")
     drivers = [pid for pid in processes_of(str(folder)) if pid != os.getpid()]
     assert drivers
     for pid in drivers:
@@ -92,7 +91,7 @@ def test_a_driver_that_is_killed_is_started_again(service):
 
 def test_stopping_the_service_leaves_no_process_behind_and_touches_no_other_ray(service, tmp_path):
     made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
-    wait_until(lambda: states(service)[made["id"]] == "RUNNING", "a running job")
+    until(lambda: states(service)[made["id"]] == "RUNNING", "a running job")
     other = tmp_path / "other"
     other.mkdir()
     neighbour, token = local_ray.ensure(other)
@@ -100,11 +99,11 @@ def test_stopping_the_service_leaves_no_process_behind_and_touches_no_other_ray(
         assert neighbour.address != read_document(service.folder / "ray.json")["address"]
         temp_dir = read_document(service.folder / "ray.json")["temp_dir"]
         service.process.terminate()
-        assert service.process.wait(300) == 0
+        assert service.process.wait(PATIENCE) == 0
         assert "running ones go on" in service.log
         assert processes_of(temp_dir)
         assert local_ray.stop(service.folder)
-        wait_until(lambda: not processes_of(temp_dir), "the end of all processes")
+        until(lambda: not processes_of(temp_dir), "the end of all processes")
         assert not Path(temp_dir).exists()
         assert local_ray.ensure(other) == (neighbour, token)
     finally:
