@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.workers.conftest import furnished
 from tests.workers.patience import PATIENCE, until
 from workers.service import local_ray
 from workers.service.jobs import read_document
@@ -16,7 +18,16 @@ from .conftest import Process, job
 
 pytestmark = pytest.mark.slow
 
-SLOW = {"problem_args": {"seconds": 0.02}}  # about ten seconds of sampling for each job
+SLOW, SLOWER = ({"problem_args": {"seconds": seconds}} for seconds in (0.02, 0.1))  # of each step of a chain
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One service for all of these tests: what one of them has killed, it has started again."""
+    place = furnished(tmp_path_factory.mktemp("restart"))
+    process = Process(place.path / "service", place.path)
+    yield process
+    process.stop()
 
 
 def states(service: Process) -> dict[str, str]:
@@ -42,9 +53,9 @@ def processes_of(temp_dir: str) -> list[int]:
     return found
 
 
-def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service, workplace):
+def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service):
     ids = [service.client.submit(job(name=f"job{i}", **SLOW)["job"])[0]["id"] for i in range(3)]
-    until(lambda: list(states(service).values()) == ["RUNNING"] * 3, "three running jobs")
+    until(lambda: [states(service)[each] for each in ids] == ["RUNNING"] * 3, "three running jobs")
     ray = read_document(service.folder / "ray.json")
     service.kill()
     (service.folder / "index.sqlite").write_bytes(b"damaged")
@@ -62,7 +73,7 @@ def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service, 
 
 
 def test_jobs_go_on_from_what_is_done_when_ray_died_with_the_service(service):
-    made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
+    made, _ = service.client.submit(job(name="without_ray", **SLOWER)["job"])
     folder = service.folder / "jobs" / made["id"]
     until(lambda: len(list(folder.glob("units/*.npz"))) >= 2, "two finished units")
     ray = local_ray.LocalRay(**read_document(service.folder / "ray.json"))
@@ -78,7 +89,7 @@ def test_jobs_go_on_from_what_is_done_when_ray_died_with_the_service(service):
 
 
 def test_a_driver_that_is_killed_is_started_again(service):
-    made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
+    made, _ = service.client.submit(job(name="without_driver", **SLOWER)["job"])
     folder = service.folder / "jobs" / made["id"]
     until(lambda: list(folder.glob("units/*.npz")), "a finished unit")
     drivers = [pid for pid in processes_of(str(folder)) if pid != os.getpid()]
@@ -90,7 +101,7 @@ def test_a_driver_that_is_killed_is_started_again(service):
 
 
 def test_stopping_the_service_leaves_no_process_behind_and_touches_no_other_ray(service, tmp_path):
-    made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
+    made, _ = service.client.submit(job(name="left_alone", **SLOWER)["job"])
     until(lambda: states(service)[made["id"]] == "RUNNING", "a running job")
     other = tmp_path / "other"
     other.mkdir()
