@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds for what takes a moment on a machine with nothing else to do; only a defect takes longer."""
 
 
@@ -22,5 +22,5 @@ def until(holds: Callable[[], Any], what: str = "it", seconds: float = PATIENCE)
     while time.monotonic() < limit:
         if found := holds():
             return found
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
