@@ -140,7 +140,7 @@ def test_a_job_goes_from_the_form_over_a_growing_curve_and_a_reload_to_its_repor
 
 
 def test_a_job_is_cancelled_and_resumed_and_keeps_what_was_done(go: Open, service: Service, run: Path) -> None:
-    job = service.submit("to_cancel", run, seconds=0.3)
+    job = service.submit("to_cancel", run, seconds=0.1)
     seen = go(f"#/jobs/{job}")
     page = seen.page
     until(lambda: seen.points() > 0, "the curve's first points")
