@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Two files at a time: many tests wait for other processes. A file's tests stay together, and share what they start.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo test fast lint bench bench-stages clean
 
@@ -19,11 +21,11 @@ demo: $(READY)  ## train a run that groks, estimate, detect stages, compare, wri
 	$(BIN)/slt run configs/grokking.yaml
 
 test: $(READY)  ## all tests, fast ones first
-	$(BIN)/python -m pytest -m 'not slow'
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m slow
 
 fast: $(READY)  ## the fast tests alone
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 lint: $(READY)  ## ruff, mypy and the direction of imports
 	$(BIN)/ruff check .

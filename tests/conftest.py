@@ -11,6 +11,8 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+# Ray lowers its workers' priority by 15: the tests that run beside them would leave them no time at all.
+os.environ.setdefault("RAY_worker_niceness", "0")
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")

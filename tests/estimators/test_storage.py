@@ -269,6 +269,7 @@ def test_a_server_that_is_away_for_seconds_is_waited_for(
 def test_a_server_that_stays_away_is_one_sentence(
     store: ObjectStore, gate: Gate, something: UPath, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    patience = server.PATIENCE  # that of users
     monkeypatch.setattr(server, "PATIENCE", 2.0)
     monkeypatch.setattr("estimators.storage.copies.STALL", 2.0)
     monkeypatch.setitem(server._ONE_TRY, "read_timeout", 2.0)
@@ -282,7 +283,7 @@ def test_a_server_that_stays_away_is_one_sentence(
             with pytest.raises(StorageError, match=r"s3://runs/away.* has not answered for 2 s") as caught:
                 act()
             assert gate.url in str(caught.value)
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < patience
     finally:
         store.go_on()
 
@@ -290,7 +291,7 @@ def test_a_server_that_stays_away_is_one_sentence(
 def test_a_server_that_was_given_up_is_not_waited_for_again_until_it_answers(
     gate: Gate, something: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "PATIENCE", 2.0)
+    monkeypatch.setattr(server, "PATIENCE", 4.0)
     gate.shut()
 
     def seconds_until_given_up() -> float:
@@ -299,19 +300,19 @@ def test_a_server_that_was_given_up_is_not_waited_for_again_until_it_answers(
             listing(something.parent)
         return time.monotonic() - began
 
-    assert seconds_until_given_up() > 2
-    assert seconds_until_given_up() < 1.5
+    assert seconds_until_given_up() > 4
+    assert seconds_until_given_up() < 3.5
     gate.open()
     assert "file" in listing(something.parent)
     gate.shut()
-    assert seconds_until_given_up() > 2
+    assert seconds_until_given_up() > 4
 
 
 def test_an_object_that_is_not_there_is_no_reason_to_wait(gate: Gate, tmp_path: Path) -> None:
     began = time.monotonic()
     fetch(UPath("s3://runs/no/such/object"), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < server.PATIENCE / 2
 
 
 def test_results_that_are_fetched_ahead_keep_their_order_and_their_errors() -> None:

@@ -26,7 +26,7 @@ def test_the_default_is_the_detectors_own() -> None:
 @pytest.mark.slow
 def test_a_null_curve_has_as_many_boundaries_as_asked_for() -> None:
     """Fresh curves; counts of rare events vary by their root, and 4 of those are allowed."""
-    curves, asked = 400, 0.1
+    curves, asked = 200, 0.2
     probability = probability_for(asked)
     found = sum(
         len(detect_stages(null(Sampling(points=100), seed=seed).trajectory, probability=probability).boundaries)

@@ -101,14 +101,19 @@ class Workplace:
         return (self.out / "trajectory.csv").read_bytes()
 
 
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def furnished(path: Path) -> Workplace:
     """Twelve checkpoints in six units of two."""
-    monkeypatch.chdir(tmp_path)
-    place = Workplace(tmp_path)
-    (tmp_path / "tiny_problem.py").write_text(MODULE)
-    (tmp_path / "runs").mkdir()
+    place = Workplace(path)
+    (path / "tiny_problem.py").write_text(MODULE)
+    (path / "runs").mkdir()
     for step in STEPS:
         place.save(step)
     place.configure()
     return place
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """A furnished one, and this process in it."""
+    monkeypatch.chdir(tmp_path)
+    return furnished(tmp_path)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLEOFTESTS", "AWS_SECRET_ACCESS_KEY": "s3cr3t-0f-the-tests"}
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class ObjectStore:

@@ -28,8 +28,9 @@ def cluster_of(*nodes: dict[str, Any], head: dict[str, Any] | None = None) -> It
     (folder / "ray").mkdir()
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(folder)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False} | (head or {}))
+    cluster = Cluster()
     try:
+        add_node(cluster, **{"num_cpus": 0, "include_dashboard": False} | (head or {}))
         for node in nodes:
             add_node(cluster, **node)
         yield cluster
@@ -81,7 +82,7 @@ def children(pid: int) -> list[int]:
     return [int(line) for line in reply.stdout.split()]
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 300) -> Any:
     """Until it is true, looked at often."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -7,10 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.workers.patience import PATIENCE, command, until
 
 COMMANDS = ["train", "inspect", "run", "stages", "compare", "mirage", "report"]
 
@@ -195,7 +196,7 @@ def test_the_mirage_screen_says_where_the_jump_is(workplace):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_standard_output_that_is_full_is_one_sentence(curve):
-    line = [sys.executable, "-c", "from workers.cli import main; main()", "stages", str(curve), "--json"]
+    line = command("stages", str(curve), "--json")
     with open("/dev/full", "w") as full:
         result = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 2
@@ -207,13 +208,11 @@ def test_standard_output_that_is_full_is_one_sentence(curve):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_is_one_sentence(workplace, how):
-    line = [sys.executable, "-c", "from workers.cli import main; main()", "train", "modular_addition", "--out", "mine"]
+    line = command("train", "modular_addition", "--out", "mine")
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(Path("mine").glob("step_*")):
-        time.sleep(0.05)
+    until(lambda: list(Path("mine").glob("step_*")), "the first checkpoint")
     process.send_signal(how)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.splitlines()[-1] == "Interrupted. The checkpoints so far are in mine; begin again with --overwrite."

@@ -49,9 +49,9 @@ def test_a_worker_that_its_node_kills_for_memory_is_retried_and_then_one_failed_
     total, free = memory["MemTotal"], memory["MemAvailable"]
     if free < 8 * 2**30 or Path("/sys/fs/cgroup/memory.max").exists():
         pytest.skip("needs 8 GiB of free memory, counted for the whole machine")
-    # the node kills workers once 3 GiB more than now are in use
+    # the node kills workers once 5 GiB more than now are in use: other tests may take some of them
     system = {
-        "memory_usage_threshold": (total - free + 3 * 2**30) / total,
+        "memory_usage_threshold": (total - free + 5 * 2**30) / total,
         "memory_monitor_refresh_ms": 100,
         "task_oom_retries": 1,
     }
@@ -85,7 +85,7 @@ def test_an_item_that_hangs_is_stopped_and_the_others_finish(pair):
 
     started = time.monotonic()
     outcomes = run(hangs, [0, 1, 2], seconds=3)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 300  # it sleeps for 600
     assert (outcomes[0], outcomes[2]) == (0, 2)
     assert outcomes[1].kind == "time"
     assert outcomes[1].error == "stopped after 3 s, its time limit"
@@ -102,13 +102,13 @@ def test_waiting_for_a_slot_does_not_count_against_the_time_limit(pair):
 
 def test_an_item_begins_anew_on_another_worker_with_its_whole_time(pair, tmp_path):
     def dies_once_late(x: int) -> int:
-        time.sleep(3)
+        time.sleep(5)
         if x == 0 and not (tmp_path / "died").exists():
             (tmp_path / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return x
 
-    assert run(dies_once_late, [0, 1], seconds=5.5) == {0: 0, 1: 1}
+    assert run(dies_once_late, [0, 1], seconds=9.5) == {0: 0, 1: 1}
     assert (tmp_path / "died").exists()
 
 

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,7 @@ MODULE = '''
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
@@ -177,16 +180,22 @@ def test_sixty_units_on_three_nodes_of_two_cards_survive_a_node_and_use_a_new_on
         assert first.ended > killed - 1
 
 
-def test_a_driver_that_is_killed_goes_on_where_it_was(directory):
+@pytest.fixture(scope="module")
+def small() -> Iterator[Any]:
+    """A cluster of one node with two cores, for several tests; the last of them kills its head."""
+    with cluster_of({"num_cpus": 2}) as cluster:
+        yield cluster
+
+
+def test_a_driver_that_is_killed_goes_on_where_it_was(directory, small):
     site = Site(directory, units=16)
     expected = site.serially()
-    with cluster_of({"num_cpus": 2}) as cluster:
-        driver = site.start(cluster.address)
-        wait_for(lambda: len(site.done) >= 4, 300)
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-        done = set(site.done)
-        document = finished(site.start(cluster.address))
+    driver = site.start(small.address)
+    wait_for(lambda: len(site.done) >= 4, 300)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    done = set(site.done)
+    document = finished(site.start(small.address))
     assert 4 <= len(done) < 16
     assert document["units"] == {"computed": 16 - len(done), "reused": len(done), "failed": 0}
     assert site.trajectory == expected
@@ -196,14 +205,24 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(directory):
     assert sum(computed.values()) <= 16 + 4
 
 
-def test_a_job_whose_head_is_killed_says_so_and_goes_on_with_a_new_cluster(directory):
+def test_a_unit_that_hangs_is_a_failed_item_of_the_job_and_the_others_have_their_numbers(directory, small):
+    site = Site(directory, units=8, seconds=0.0, unit_seconds=20)
+    (directory / "hang").touch()
+    driver = site.start(small.address)
+    assert driver.wait(timeout=300) == 1, (directory / "stderr").read_text()
+    document = json.loads((directory / "stdout").read_text())
+    assert document["units"] == {"computed": 7, "reused": 0, "failed": 1}
+    [failure] = document["failures"]
+    assert failure == {"step": 8, "error": "no estimate: stopped after 20 s, its time limit"}
+
+
+def test_a_job_whose_head_is_killed_says_so_and_goes_on_with_a_new_cluster(directory, small):
     site = Site(directory, units=16, seconds=0.4)
     expected = site.serially()
-    with cluster_of({"num_cpus": 2}) as cluster:
-        driver = site.start(cluster.address, **{RECONNECT: "20"})
-        wait_for(lambda: len(site.done) >= 4, 300)
-        kill_node(cluster, cluster.head_node)
-        assert driver.wait(timeout=200) == 2
+    driver = site.start(small.address, **{RECONNECT: "20"})
+    wait_for(lambda: len(site.done) >= 4, 300)
+    kill_node(small, small.head_node)
+    assert driver.wait(timeout=300) == 2
     errors = (directory / "stderr").read_text()
     assert "Traceback" not in errors
     assert "start the cluster again and run the same command" in errors
@@ -213,18 +232,6 @@ def test_a_job_whose_head_is_killed_says_so_and_goes_on_with_a_new_cluster(direc
         document = finished(site.start(cluster.address))
     assert document["units"] == {"computed": 16 - len(done), "reused": len(done), "failed": 0}
     assert site.trajectory == expected
-
-
-def test_a_unit_that_hangs_is_a_failed_item_of_the_job_and_the_others_have_their_numbers(directory):
-    site = Site(directory, units=8, seconds=0.0, unit_seconds=20)
-    (directory / "hang").touch()
-    with cluster_of({"num_cpus": 2}) as cluster:
-        driver = site.start(cluster.address)
-        assert driver.wait(timeout=300) == 1, (directory / "stderr").read_text()
-    document = json.loads((directory / "stdout").read_text())
-    assert document["units"] == {"computed": 7, "reused": 0, "failed": 1}
-    [failure] = document["failures"]
-    assert failure == {"step": 8, "error": "no estimate: stopped after 20 s, its time limit"}
 
 
 def namespaces_work() -> bool:
@@ -244,7 +251,7 @@ def test_a_path_that_a_node_cannot_see_is_one_error_that_names_node_and_path(dir
         try:
             wait_for(lambda: len(cluster.global_state._live_node_ids()) == 3, 120)
             driver = site.start(cluster.address)
-            assert driver.wait(timeout=200) == 2
+            assert driver.wait(timeout=300) == 2
         finally:
             for pid in children(blind.pid):
                 os.kill(pid, signal.SIGKILL)

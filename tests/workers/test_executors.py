@@ -139,7 +139,7 @@ def test_items_run_at_once_up_to_the_number_of_workers(ray_executor):
 
     def interval(x: int) -> tuple[float, float]:
         started = time.monotonic()
-        time.sleep(0.1)
+        time.sleep(0.5)
         return started, time.monotonic()
 
     collected(ray_executor, inc, [0, 1])  # both workers are warm
@@ -157,7 +157,10 @@ def test_serial_runs_in_the_calling_thread():
 
 @pytest.mark.slow
 def test_overhead_per_unit_on_ray_is_under_20_ms(ray_executor):
-    collected(ray_executor, inc, list(range(50)))
-    started = time.perf_counter()
-    collected(ray_executor, inc, list(range(300)))
-    assert (time.perf_counter() - started) / 300 < 0.020
+    def seconds(units: int) -> float:
+        started = time.perf_counter()
+        collected(ray_executor, inc, list(range(units)))
+        return (time.perf_counter() - started) / units
+
+    # the quickest of some rounds: other work on the machine only ever adds
+    assert min(seconds(100) for _ in range(5)) < 0.020

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from slt.online import OnlineDetector
 from slt.stages import Stages
 from slt.trajectory import Estimate, Trajectory, Verdict, VerdictKind
+from tests.workers.patience import PATIENCE, command, until
 from workers.job import StageSettings
 from workers.results import Row
 from workers.so_far import Settling
@@ -23,20 +23,6 @@ from workers.so_far import Settling
 
 def status(workplace) -> dict:
     return json.loads((workplace.out / "status.json").read_text())
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from workers.cli import main; main()", *arguments]
-
-
-def until(holds, seconds: float = 300.0):
-    """Poll until `holds()` is true, and return what it was."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := holds():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never came to hold")
 
 
 def test_a_finished_job_says_what_it_did(workplace):
@@ -81,9 +67,9 @@ def test_a_running_job_shows_where_it_is_and_an_interrupted_one_that_it_stopped(
     told = until(lambda: (told := status(workplace))["units"]["computed"] and told)
     assert (told["state"], told["phase"], told["total"]) == ("RUNNING", "estimating", 12)
     assert told["label"].startswith(f"unit {told['units']['computed']}/6, step ")
-    until(lambda: status(workplace)["updated"] > told["updated"], 10)  # at each change, and else every 5 s
+    until(lambda: status(workplace)["updated"] > told["updated"], "news")  # at each change, and else every 5 s
     process.send_signal(how)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("Interrupted. What is finished is kept in results/tiny")
     assert (status(workplace)["state"], status(workplace)["message"]) == ("STOPPED", "interrupted")
@@ -122,7 +108,7 @@ def test_an_interrupted_run_leaves_tables_of_all_that_it_finished(workplace):
     process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.DEVNULL)
     until(lambda: list(workplace.out.glob("units/*.npz")))
     process.send_signal(signal.SIGINT)
-    assert process.wait(300) == 130
+    assert process.wait(PATIENCE) == 130
     steps = Trajectory.from_csv(workplace.out / "trajectory.csv").steps
     assert len(steps) == 2 * len(list(workplace.out.glob("units/*.npz")))
 

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from slt.comparison import Comparison
 from slt.gauges import Gauges
 from slt.stages import Stages
 from slt.trajectory import Trajectory, VerdictKind
+from tests.workers.patience import PATIENCE, command, until
 
 UNITS = 6
 
@@ -177,19 +176,13 @@ def test_events_of_the_job_are_compared_and_kept_in_the_folder(workplace):
     assert result.stdout.splitlines()[-1] == "results/tiny/report.html"
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from workers.cli import main; main()", *arguments]
-
-
 @pytest.mark.slow
 def test_after_kill_9_no_finished_unit_is_computed_again_and_the_results_are_identical(workplace):
-    workplace.configure(problem_args={"seconds": 0.01})
-    assert workplace.run("--out", "uninterrupted").exit_code == 0
+    workplace.configure(problem_args={"seconds": 0.03})
+    assert workplace.run("--out", "uninterrupted", "--set", "problem_args.seconds=0").exit_code == 0
     process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and len(list(workplace.out.glob("units/*.npz"))) < 2:
-            time.sleep(0.01)
+        until(lambda: len(list(workplace.out.glob("units/*.npz"))) >= 2, "two finished units")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -221,13 +214,11 @@ def test_serial_and_ray_with_one_and_two_workers_write_identical_trajectories(wo
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_exits_130(workplace):
-    workplace.configure(problem_args={"seconds": 0.01})
+    workplace.configure(problem_args={"seconds": 0.03})
     process = subprocess.Popen(command("run", "tiny.yaml", "--serial"), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(workplace.out.glob("units/*.npz")):
-        time.sleep(0.01)
+    until(lambda: list(workplace.out.glob("units/*.npz")), "a finished unit")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("Interrupted. What is finished is kept in results/tiny")

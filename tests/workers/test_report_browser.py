@@ -37,7 +37,7 @@ def visit(page: Path, folder: Path, *flags: str) -> Visit:
         "--disable-component-update", "--no-first-run", f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
         "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom", *flags, page.as_uri(),
     ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     console = [line for line in result.stderr.splitlines() if ":CONSOLE" in line]
     # A browser that is stopped may leave the last line of its log unfinished; addresses are read as text.
     asked = re.findall(r'"url":\s*"((?:https?|wss?)://[^"]+)"', log.read_text(errors="replace"))

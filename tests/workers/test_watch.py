@@ -13,6 +13,7 @@ import pytest
 
 from slt.trajectory import Trajectory
 from tests.workers.conftest import STEPS
+from tests.workers.patience import PATIENCE, command, until
 from workers.arrivals import Arrivals
 
 TRAINING = '''
@@ -22,15 +23,14 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-from safetensors.torch import save
+import numpy as np
+from safetensors.numpy import save
 
 STEPS, LATE, PERIOD = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128], 16, float(sys.argv[1])
 
 
 def content(step):
-    share = torch.log2(torch.tensor(step + 1.0)) / 7
-    return save({"weight": share * torch.ones(1, 3)})
+    return save({"weight": np.full((1, 3), np.log2(step + 1) / 7, np.float32)})
 
 
 def whole(path, data):
@@ -57,7 +57,10 @@ def within_a_folder(path, data):  # as other frameworks do: a temporary folder w
     folder.rename(path.parent / f"checkpoint-{int(path.stem[5:])}")
 
 
-Path("runs").mkdir(exist_ok=True)
+Path("ready").touch()
+while not Path("go").exists():
+    time.sleep(0.02)
+Path("runs").mkdir()
 for position, step in enumerate(STEPS + [LATE]):
     if step == LATE and position < len(STEPS):
         continue
@@ -66,28 +69,35 @@ for position, step in enumerate(STEPS + [LATE]):
     time.sleep(PERIOD)
 '''
 COUNT = 15
+PERIOD = 0.4
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from workers.cli import main; main()", *arguments]
-
-
-def follow(*arguments: str) -> subprocess.Popen[str]:
-    line = command("watch-dir", "runs", "tiny.yaml", "--serial", "--json", *arguments)
+def follow(*arguments: str, where: tuple[str, ...] = ("--serial",)) -> subprocess.Popen[str]:
+    """`slt watch-dir`, which looks as often as the training of these tests is quick."""
+    quick = f"import workers.arrivals; workers.arrivals.SETTLES = {PERIOD}"
+    line = command("watch-dir", "runs", "tiny.yaml", *where, "--json", *arguments, before=quick)
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def train(period: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "training.py", str(period)])
+    """Training that begins when there is a file `go`."""
+    process = subprocess.Popen([sys.executable, "training.py", str(period)])
+    until(lambda: Path("ready").exists(), "training to be ready")
+    return process
 
 
-def until(holds, seconds: float = 300.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := holds():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never came to hold")
+def follow_and_train(workplace, **settings) -> dict:
+    """Training begins when it is followed, and both end by themselves; returns what the follower says at its end."""
+    trained, process = train(PERIOD), follow("--idle", "6", **settings)
+    status = until(lambda: (workplace.out / "status.json").exists() and told(workplace), "the follower")
+    assert (status["state"], status["following"]) == ("RUNNING", True)
+    Path("go").touch()
+    assert trained.wait(PATIENCE) == 0
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert "newest step 128" in errors
+    return json.loads(output)
 
 
 def units(workplace) -> dict[str, int]:
@@ -121,40 +131,34 @@ def same_as_one_run(workplace, document: dict) -> None:
 
 @pytest.mark.slow
 def test_every_checkpoint_of_a_training_run_is_estimated_once_and_none_half_read(training):
-    process, trained = follow("--idle", "6"), train(1.0)
-    following = until(lambda: (path := training.out / "status.json").exists() and json.loads(path.read_text()))
-    assert (following["state"], following["following"]) == ("RUNNING", True)
-    assert trained.wait(300) == 0
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    document = json.loads(output)
+    document = follow_and_train(training)
     assert document["checkpoints"] == COUNT
     assert document["units"] == {"computed": COUNT, "reused": 0, "failed": 0}
-    told = json.loads((training.out / "status.json").read_text())
-    assert (told["state"], told["message"], told["checkpoints"]) == ("SUCCEEDED", "", COUNT)
-    assert "newest step 128" in errors
+    status = told(training)
+    assert (status["state"], status["message"], status["checkpoints"]) == ("SUCCEEDED", "", COUNT)
     same_as_one_run(training, document)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_finishes_what_is_there_and_a_kill_loses_nothing(training, how):
-    process, trained = follow(), train(0.2)
+    trained, process = train(0.2), follow()
+    Path("go").touch()
     until(lambda: len(units(training)) >= 3)
     process.kill()
     process.communicate()
     before = units(training)
-    assert trained.wait(300) == 0
+    assert trained.wait(PATIENCE) == 0
     process = follow()
     until(lambda: len(units(training)) == COUNT)
     process.send_signal(how)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     document = json.loads(output)
     assert document["units"] == {"computed": COUNT - len(before), "reused": len(before), "failed": 0}
     assert before.items() <= units(training).items()
-    told = json.loads((training.out / "status.json").read_text())
-    assert (told["state"], told["message"]) == ("STOPPED", "")
+    status = told(training)
+    assert (status["state"], status["message"]) == ("STOPPED", "")
     same_as_one_run(training, document)
 
 
@@ -247,8 +251,8 @@ def test_automatic_settings_wait_for_checkpoints_enough_and_are_kept_by_a_later_
     until(lambda: (workplace.out / "status.json").exists() and told(workplace)["label"] == waiting)
     for step in STEPS[5:]:
         workplace.save(step)
-        time.sleep(0.5)
-    output, errors = process.communicate(timeout=300)
+        time.sleep(PERIOD)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert json.loads(output)["units"]["computed"] == len(STEPS)
     chosen = json.loads((workplace.out / "calibration.json").read_text())
@@ -260,14 +264,7 @@ def test_automatic_settings_wait_for_checkpoints_enough_and_are_kept_by_a_later_
 
 @pytest.mark.slow
 def test_on_ray_units_are_computed_while_others_arrive(training):
-    line = command("watch-dir", "runs", "tiny.yaml", "--workers", "2", "--idle", "8", "--json")
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    trained = train(0.5)
-    output, errors = process.communicate(timeout=300)
-    assert trained.wait() == 0
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-    document = json.loads(output)
+    document = follow_and_train(training, where=("--workers", "2"))
     assert document["units"] == {"computed": COUNT, "reused": 0, "failed": 0}
     same_as_one_run(training, document)
 

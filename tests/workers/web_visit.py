@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.workers.patience import PATIENCE, until
 from workers.service import local_ray
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,7 +24,6 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE = 300.0  # seconds; the machine may be busy with other tests
 CHECKPOINTS = 60
 PROBLEM_ARGS = {"width": 16, "layers": 2, "singular_values": [8, 4, 2, 1], "n_samples": 500}
 SAMPLER = {
@@ -32,7 +31,6 @@ SAMPLER = {
 }  # fmt: skip
 MODULE = '''
 """The linear network, each step of a chain at least so many seconds long, however fast the machine is."""
-import time
 from dataclasses import replace
 
 from estimators.problems.linear_network import build as quick
@@ -65,7 +63,7 @@ class Service:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
                 command, cwd=self.folder.parent, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
             )
-        found = wait(lambda: re.search(r"listens at (http://\S+);", self._log.read_text()), "the service to listen")
+        found = until(lambda: re.search(r"listens at (http://\S+);", self._log.read_text()), "the service to listen")
         self.url = found.group(1)
 
     @property
@@ -136,7 +134,7 @@ class Visit:
         assert self.foreign == []
         assert self.errors == []
         unexpected = [line for line in self.console if not (expected and re.search(expected, line))]
-        assert unexpected == []
+        assert not unexpected, "the console holds:\n" + "\n".join(unexpected)
 
     def until(self, selector: str) -> None:
         """Wait until an element that matches is seen."""
@@ -167,14 +165,3 @@ def visit(context: BrowserContext, service: Service) -> Visit:
     kept.watch(kept.page)
     kept.page.on("popup", kept.watch)
     return kept
-
-
-def wait(condition: Any, what: str, patience: float = PATIENCE) -> Any:
-    """The condition's first value that is true."""
-    limit = time.monotonic() + patience
-    while time.monotonic() < limit:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"waited {patience:.0f} s in vain for {what}")

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from tests.workers.patience import PATIENCE, until
 from workers.client import ServiceClient
 from workers.service import local_ray
 from workers.service.app import create_app
@@ -86,7 +86,7 @@ class Process:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(lambda: (self.folder / "address").is_file(), "the service to listen")
+        until(lambda: (self.folder / "address").is_file(), "the service to listen")
         self.client = ServiceClient((self.folder / "address").read_text().strip(), self.token)
 
     @property
@@ -109,20 +109,9 @@ class Process:
         """End it and its Ray."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
         self.client.__exit__()
         local_ray.stop(self.folder)
-
-
-def wait_until(ready: Callable[[], Any], what: str, seconds: float = 180) -> Any:
-    """Look until there is something; the machine may be busy with other things."""
-    patience = time.monotonic() + seconds
-    while time.monotonic() < patience:
-        found = ready()
-        if found:
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s for {what}")
 
 
 @pytest.fixture

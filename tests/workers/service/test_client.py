@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from slt.errors import BadInput
+from tests.workers.patience import until
 from workers.client import ServiceError, _unpack, local_service
-
-from .conftest import wait_until
 
 COMMANDS = ["serve", "submit", "status", "watch", "logs", "cancel", "resume", "results", "list"]
 
@@ -147,7 +146,7 @@ def test_a_job_through_all_commands(service, workplace, monkeypatch):
 
     slow = slt("submit", "tiny.yaml", "--set", "problem_args={seconds: 0.2}", "--submission-id", "slow").stdout.strip()
     units = service.folder / "jobs" / slow / "units"
-    wait_until(lambda: list(units.glob("*.npz")), "a finished unit")
+    until(lambda: list(units.glob("*.npz")), "a finished unit")
     slt("cancel", slow)
     assert json.loads(slt("watch", slow, "--json", code=1).stdout)["state"] == "STOPPED"
     done = len(list(units.glob("*.npz")))

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.workers.conftest import furnished
+from tests.workers.patience import PATIENCE, until
 from workers.service import local_ray
 from workers.service.jobs import read_document
 
-from .conftest import Process, job, wait_until
+from .conftest import Process, job
 
 pytestmark = pytest.mark.slow
 
-SLOW = {"problem_args": {"seconds": 0.02}}  # about ten seconds of sampling for each job
+SLOW, SLOWER = ({"problem_args": {"seconds": seconds}} for seconds in (0.02, 0.1))  # of each step of a chain
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One service for all of these tests: what one of them has killed, it has started again."""
+    place = furnished(tmp_path_factory.mktemp("restart"))
+    process = Process(place.path / "service", place.path)
+    yield process
+    process.stop()
 
 
 def states(service: Process) -> dict[str, str]:
@@ -24,9 +36,7 @@ def states(service: Process) -> dict[str, str]:
 
 def finish(service: Process, ids: list[str]) -> None:
     """Wait until all have ended, and succeeded."""
-    wait_until(
-        lambda: {states(service)[each] for each in ids} <= {"SUCCEEDED", "FAILED", "STOPPED"}, "the jobs to end", 300
-    )
+    until(lambda: {states(service)[each] for each in ids} <= {"SUCCEEDED", "FAILED", "STOPPED"}, "the jobs to end")
     assert [service.client.job(each)["message"] for each in ids] == [""] * len(ids)
     assert {states(service)[each] for each in ids} == {"SUCCEEDED"}
 
@@ -43,9 +53,9 @@ def processes_of(temp_dir: str) -> list[int]:
     return found
 
 
-def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service, workplace):
+def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service):
     ids = [service.client.submit(job(name=f"job{i}", **SLOW)["job"])[0]["id"] for i in range(3)]
-    wait_until(lambda: list(states(service).values()) == ["RUNNING"] * 3, "three running jobs")
+    until(lambda: [states(service)[each] for each in ids] == ["RUNNING"] * 3, "three running jobs")
     ray = read_document(service.folder / "ray.json")
     service.kill()
     (service.folder / "index.sqlite").write_bytes(b"damaged")
@@ -63,9 +73,9 @@ def test_three_jobs_outlive_the_service_that_was_killed_while_they_ran(service, 
 
 
 def test_jobs_go_on_from_what_is_done_when_ray_died_with_the_service(service):
-    made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
+    made, _ = service.client.submit(job(name="without_ray", **SLOWER)["job"])
     folder = service.folder / "jobs" / made["id"]
-    wait_until(lambda: len(list(folder.glob("units/*.npz"))) >= 2, "two finished units")
+    until(lambda: len(list(folder.glob("units/*.npz"))) >= 2, "two finished units")
     ray = local_ray.LocalRay(**read_document(service.folder / "ray.json"))
     service.kill()
     os.killpg(ray.group, signal.SIGKILL)
@@ -79,9 +89,9 @@ def test_jobs_go_on_from_what_is_done_when_ray_died_with_the_service(service):
 
 
 def test_a_driver_that_is_killed_is_started_again(service):
-    made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
+    made, _ = service.client.submit(job(name="without_driver", **SLOWER)["job"])
     folder = service.folder / "jobs" / made["id"]
-    wait_until(lambda: list(folder.glob("units/*.npz")), "a finished unit")
+    until(lambda: list(folder.glob("units/*.npz")), "a finished unit")
     drivers = [pid for pid in processes_of(str(folder)) if pid != os.getpid()]
     assert drivers
     for pid in drivers:
@@ -91,8 +101,8 @@ def test_a_driver_that_is_killed_is_started_again(service):
 
 
 def test_stopping_the_service_leaves_no_process_behind_and_touches_no_other_ray(service, tmp_path):
-    made, _ = service.client.submit(job(problem_args={"seconds": 0.1})["job"])
-    wait_until(lambda: states(service)[made["id"]] == "RUNNING", "a running job")
+    made, _ = service.client.submit(job(name="left_alone", **SLOWER)["job"])
+    until(lambda: states(service)[made["id"]] == "RUNNING", "a running job")
     other = tmp_path / "other"
     other.mkdir()
     neighbour, token = local_ray.ensure(other)
@@ -100,11 +110,11 @@ def test_stopping_the_service_leaves_no_process_behind_and_touches_no_other_ray(
         assert neighbour.address != read_document(service.folder / "ray.json")["address"]
         temp_dir = read_document(service.folder / "ray.json")["temp_dir"]
         service.process.terminate()
-        assert service.process.wait(30) == 0
+        assert service.process.wait(PATIENCE) == 0
         assert "running ones go on" in service.log
         assert processes_of(temp_dir)
         assert local_ray.stop(service.folder)
-        wait_until(lambda: not processes_of(temp_dir), "the end of all processes", 60)
+        until(lambda: not processes_of(temp_dir), "the end of all processes")
         assert not Path(temp_dir).exists()
         assert local_ray.ensure(other) == (neighbour, token)
     finally:

@@ -474,7 +474,7 @@ class TestRealProcess:
 
     def connect(self, running) -> socket.socket:
         host, port = (running.folder / "address").read_text().strip().removeprefix("http://").split(":")
-        return socket.create_connection((host, int(port)), timeout=30)
+        return socket.create_connection((host, int(port)), timeout=300)
 
     def memory(self, running) -> int:
         status = Path(f"/proc/{running.process.pid}/status").read_text()
@@ -506,7 +506,7 @@ class TestRealProcess:
                     sent += 65536
             except OSError:  # it has hung up
                 pass
-            reader.join(30)
+            reader.join(300)
         assert answers[0].startswith(b"HTTP/1.1 413")
         assert sent < 50e6
         assert self.memory(running) - before < 50e6
