@@ -1,13 +1,13 @@
 """1,000 nodes and 100,000 units: the real driver of a job on a simulated cluster, against the model of docs/scaling.md.
 
-    python -m benchmarks.simulation [--units 1000 10000 100000] [--json]
+    python -m benchmarks.simulation [--units 1000 10000 100000]
 
 Real, and timed by the processor: checkpoint files are read and hashed, the work is cut into units, the loop of
 `RayExecutor` keeps twice the slots in flight, each unit's numbers are written to a job folder, status and tables are
 rewritten meanwhile, and at the end all is read back, detected, compared and reported. Each size runs in a process of
 its own. Simulated is the far side (`simulated_cluster`): 1,000 nodes of 8 slots, units of a minute, 1 node in 100 five
 times slower, a node dying every 12 s; and Ray's own share of the driver, a constant a unit that the part `crowd` of
-`benchmarks.scaling` measures, is charged to the clock. The numbers of a unit are drawn at random, of a real unit's size.
+`benchmarks.scaling` measures, is charged to the clock. The numbers of a unit are random, of a real unit's size.
 
 First the end of a job: with a slow node among some workers over without it, of the units that `auto` cuts.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,17 @@ from safetensors.torch import save_file
 
 from benchmarks.simulated_cluster import Shape, SimulatedExecutor
 from estimators.progress import silent
-from workers.executor import Outcome
 from workers.job import JobConfig
 from workers.live import Status
 from workers.pipeline import execute, finish, write_echo
 from workers.plan import prepare
+from workers.ray_flight import TIMES_THE_MEAN
 from workers.store import JobFolder
-from workers.units import CheckpointResult, Unit, UnitResult, group_size, largest_first, tapered
+from workers.units import CheckpointResult, Unit, UnitResult, group_size, tapered
 
 CHAINS, DRAWS, BURN_IN = 4, 300, 100
 SECONDS = 60.0
+LINEAR_WITHIN = 1.25
 RAY_SECONDS = 1.5e-3
 """Of the driver a unit, handing over and landing: what `crowd` takes without saving."""
 CLUSTER = Shape(
@@ -166,21 +166,92 @@ def end_of_job(checkpoints: int, workers: int) -> dict[str, float]:
     return ends | {"small": CLUSTER.slowness * min(map(len, groups))}
 
 
-def main() -> None:
+def bounds(found: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of the clock that the model of docs/scaling.md gives a job at least and at most, by what a unit takes.
+
+    At least: a unit, or what the slots have to compute, slow ones counted by what they do and dead ones not, or what
+    the driver has to. At most: as long again as the last unit takes to be late, and to be computed a second time.
+    """
+    seconds = SECONDS * math.exp(CLUSTER.spread**2 / 2)
+    nodes = CLUSTER.nodes - CLUSTER.slow * (1 - 1 / CLUSTER.slowness)
+    up = 1 - (CLUSTER.seconds_to_replace + seconds / 2) / CLUSTER.seconds_to_death
+    computed = found["units"] * seconds / (nodes * CLUSTER.slots * up)
+    driven = found["units"] * (found["estimate_ms"] / 1e3 + RAY_SECONDS)
+    least = max(computed, driven, SECONDS)
+    return least, least + (1 + TIMES_THE_MEAN) * seconds * math.exp(2 * CLUSTER.spread)
+
+
+LINEAR = {
+    "driver: seconds to prepare": lambda found: found["prepare_ms"] * found["units"] / 1e3,
+    "driver: seconds while units are computed, without Ray's": lambda found: (
+        found["estimate_ms"] * found["units"] / 1e3
+    ),
+    "driver: seconds from the last unit to the report": lambda found: found["finish_ms"] * found["units"] / 1e3,
+    "driver: MB held at most": lambda found: max(found["mb"]),
+    "storage: files in the job folder": lambda found: found["files"],
+    "storage: MB in the job folder": lambda found: found["bytes"] / 1e6,
+}
+
+
+def print_jobs(jobs: list[dict[str, Any]]) -> bool:
+    """A table of each size, and whether the largest is what the smaller ones foretell."""
+    held = True
+    print(f"{CLUSTER.nodes:,} nodes of {CLUSTER.slots} slots, units of {SECONDS:g} s, {CLUSTER.slow} nodes slow")
+    for found in jobs:
+        least, most = bounds(found)
+        inside = 0.98 * least <= found["wall_s"] <= most and found["computed"] == found["units"]
+        held &= inside
+        print(f"\n{found['units']:,} units, {found['most_in_flight']:,} in flight at most")
+        print(f"  seconds to the last unit: simulated {found['wall_s']:.0f}; by the model {least:.0f} to {most:.0f}")
+        print(f"  nodes that died {found['deaths']}, units queued again for it {found['again']}, "
+              f"late ones computed twice {found['twice']}")  # fmt: skip
+        ms = (found[name] for name in ("prepare_ms", "estimate_ms", "finish_ms"))
+        print("  driver's ms a unit: to prepare {:.2f}, while units are computed {:.2f}, at the end {:.2f}".format(*ms))
+        held_mb = " / ".join(f"{value:.0f}" for value in found["mb"])
+        print(f"  driver's MB: at its start / most in preparing / in computing / at the end: {held_mb}")
+        print(f"  job folder: {found['files']:,} files, {found['bytes'] / 1e6:,.0f} MB")
+    if len(jobs) > 2:
+        first, second, last = jobs[0], jobs[-2], jobs[-1]
+        share = (last["units"] - second["units"]) / (second["units"] - first["units"])
+        print(f"\n{'by a line through the smaller sizes, and found':<58}{'line':>10}{'found':>10}")
+        for name, value in LINEAR.items():
+            line = value(second) + share * (value(second) - value(first))
+            held &= value(last) < LINEAR_WITHIN * line
+            print(f"  {name:<56}{line:>10,.0f}{value(last):>10,.0f}")
+    return held
+
+
+def print_ends() -> bool:
+    """How far one slow worker puts off the end."""
+    held = True
+    print("the end of a job with one worker more, five times slower; in seconds of one checkpoint")
+    print(f"{'checkpoints':>12}{'workers':>9}{'without':>9}{'with':>9}   a small unit there")
+    for checkpoints in (50, 100, 300):
+        for workers in (2, 3, 5, 8):
+            found = end_of_job(checkpoints, workers)
+            held &= found["with"] <= found["without"] + found["small"]
+            print(f"{checkpoints:>12}{workers:>9}{found['without']:>9.0f}{found['with']:>9.0f}{found['small']:>21.0f}")
+    return held
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--units", nargs="*", type=int, default=[1000, 10_000, 100_000])
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(whole_job(options.one)))
-        return
+        return 0
+    held = print_ends()
+    print()
     jobs = []
     for count in options.units:
         command = [sys.executable, "-m", "benchmarks.simulation", "--one", str(count)]
         jobs.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
-        print(jobs[-1], file=sys.stderr)
+    held &= print_jobs(jobs)
+    print(f"\nno unit lost, no end put off by more than a small unit, and the model holds: {'yes' if held else 'NO'}")
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -106,12 +106,24 @@ class InFlight(Protocol):
     """Items that are under way: `ray_flight.Flight`, and in a simulation what stands for it."""
 
     def __len__(self) -> int: ...
-    def add(self, item: Any) -> None: ...
-    def land(self) -> Iterator[Outcome[Any, Any]]: ...
-    def place(self, slots: int) -> None: ...
-    def repeat_late(self, slots: int) -> None: ...
-    def forget(self) -> None: ...
-    def cancel(self) -> None: ...
+
+    def add(self, item: Any) -> None:
+        """Hand an item over."""
+
+    def land(self) -> Iterator[Outcome[Any, Any]]:
+        """Outcomes that are there; waits a little for the first."""
+
+    def place(self, slots: int) -> None:
+        """So many items run at once."""
+
+    def repeat_late(self, slots: int) -> None:
+        """Compute what is late a second time where slots are free."""
+
+    def forget(self) -> None:
+        """Nothing is in flight any more."""
+
+    def cancel(self) -> None:
+        """Stop what is in flight."""
 
 
 def drain(flight: InFlight, room: Room, items: Iterator[Any], on_outcome: Callable[[Outcome[Any, Any]], None]) -> None:

@@ -138,8 +138,8 @@ class Flight:
 class Late:
     """Which items take much longer than others did; each is named once.
 
-    The backup tasks of MapReduce (Dean and Ghemawat 2004, section 3.6), which Ray has none of. When an item begins is not
-    told; items begin in the order in which they are handed over, as slots come free.
+    The backup tasks of MapReduce (Dean and Ghemawat 2004, section 3.6), which Ray does not have. Nobody tells when an
+    item begins: it is when a slot comes free, in the order in which items are handed over.
 
     Args:
         clock: seconds from some moment on.

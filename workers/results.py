@@ -90,7 +90,10 @@ def _read(plan: Plan, units: Sequence[Unit], folder: JobFolder) -> Tables:
 
 def _nothing(shape: tuple[int, ...], folder: JobFolder) -> Floats:
     """NaN in a file that goes when the array does: traces of many checkpoints are more than a driver has memory for."""
-    with writing(folder.path), tempfile.TemporaryFile(dir=folder.path if isinstance(folder.path, Path) else None) as file:
+    with (
+        writing(folder.path),
+        tempfile.TemporaryFile(dir=folder.path if isinstance(folder.path, Path) else None) as file,
+    ):
         array = np.memmap(file, dtype=float, shape=shape)
     array[:] = np.nan
     return array
