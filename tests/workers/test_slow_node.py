@@ -30,7 +30,7 @@ def test_a_worker_five_times_slower_puts_off_the_end_by_a_small_unit_at_most(che
 
 
 def test_each_item_has_one_outcome_however_often_it_was_computed():
-    found, executor = outcomes_of(Shape(20, slots=2, slow=3, seconds_to_death=600.0, spread=0.2), list(range(500)), 30)
+    found, executor = outcomes_of(Shape(20, slots=2, slow=3, seconds_to_death=2000.0, spread=0.2), list(range(500)), 60)
     assert found == Counter((item, -item) for item in range(500))
     assert executor.cluster.deaths > 0
     assert executor.cluster.twice > 0
@@ -79,7 +79,7 @@ def test_what_a_slow_node_has_begun_with_is_computed_on_another_and_the_job_does
 
     def takes_its_time(item: int) -> str:
         name = "slow" if ray.get_runtime_context().get_node_id() in slow else "fast"
-        time.sleep(120 if name == "slow" else 0.5)
+        time.sleep(200 if name == "slow" else 0.5)
         return name
 
     with cluster_of({"num_cpus": 1}, {"num_cpus": 1}) as cluster:
@@ -91,4 +91,4 @@ def test_what_a_slow_node_has_begun_with_is_computed_on_another_and_the_job_does
             seconds = time.monotonic() - began
     assert sorted(found) == list(range(12))
     assert set(found.values()) == {"fast"}
-    assert seconds < 100
+    assert seconds < 150
