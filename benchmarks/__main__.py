@@ -32,6 +32,7 @@ BENCHMARKS = {
     "service": "the service under 50 clients that poll and 20 that submit, while jobs run",
     "automatic": "automatic settings against documented ones: verdicts and stages of five runs",
     "scaling": "overhead, speed-up and memory over Ray, and 100,000 units as the driver sees them",
+    "simulation": "1,000 nodes and 100,000 units: the real driver on a simulated cluster, against the model",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TITLE = (

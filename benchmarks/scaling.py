@@ -11,17 +11,13 @@ reading     the share of a unit's time that reading and checking its checkpoints
 crowd       1,000 nodes of 8 slots as the driver sees them: 100,000 items with 16,000 in flight all the time, handed to
             a real Ray, landed, saved as files in a job folder. Simulated is only the far side: two local workers
             return a real unit's numbers at once, so that what is timed is the driver, the owner of all tasks.
-tail        the end of a job with one worker at half speed, by the durations of `reading`: units all of one size, and
-            with the small ones that jobs are cut into. Computed, not run.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
 import itertools
 import json
-import multiprocessing
 import os
 import tempfile
 import time
@@ -33,25 +29,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
-from estimators.checkpoints import content_hash, discover
-from estimators.sampler import SamplerConfig
+from benchmarks.real_units import CHAINS, alone, imported, real_units
 from workers.executor import Failure, Outcome
 from workers.store import JobFolder
-from workers.units import (
-    CheckpointResult,
-    ProblemReference,
-    Unit,
-    UnitResult,
-    compute_unit,
-    group_size,
-    grouped,
-    tapered,
-    unit_key,
-)
+from workers.units import CheckpointResult, UnitResult, compute_unit
 
-CHAINS, STEPS = 4, 400
+STEPS = 400
 CHECKPOINTS_OF_UNIT = 8
 Row = tuple[str, str]
 
@@ -98,12 +82,6 @@ def through_ray(function: Callable[[Any], Any], items: Any, keep: Callable[..., 
     started = time.perf_counter()
     RayExecutor(**settings).run(function, items, keep)
     return time.perf_counter() - started
-
-
-def imported(item: int) -> float:
-    time.sleep(0.2)
-    torch.set_num_threads(1)
-    return float(torch.ones(2).sum())
 
 
 def overhead(count: int = 2000) -> dict[str, Any]:
@@ -170,54 +148,6 @@ def crowd(count: int = 100_000, in_flight: int = 16_000) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def real_units(directory: Path, checkpoints: int, draws: int) -> list[Unit]:
-    """Units of a job on modular addition, as `slt run` cuts them; weights as at initialisation."""
-    reference = ProblemReference("modular_addition", {"p": 53, "train_fraction": 0.4}, Path.cwd())
-    problem, data_hash = reference.load()
-    reference = replace(reference, data_hash=data_hash)
-    for step in range(checkpoints):
-        weights = {name: value * (1 + step / 1000) for name, value in problem.model.state_dict().items()}
-        save_file(weights, directory / f"step_{step + 1:06d}.safetensors")
-    sampler = SamplerConfig(
-        step_size=0.003, n_beta=2, localization=5, chains=CHAINS, draws=draws, burn_in=0, batch_size=128, device="cpu"
-    )
-    from estimators.checkpoints import load_fitting
-
-    found = [
-        (each, content_hash(load_fitting(each, problem.model, "modular_addition"))) for each in discover(directory)
-    ]
-    parameters = sum(parameter.numel() for parameter in problem.model.parameters())
-    units = [
-        Unit(
-            key=unit_key([one for _, one in group], reference, sampler, ("loss",)),
-            checkpoints=tuple(each for each, _ in group),
-            weight_hashes=tuple(one for _, one in group),
-            problem=reference,
-            sampler=sampler,
-            measures=("loss",),
-            cpus=1,
-        )
-        for group in tapered(found, group_size(len(found), CHAINS, parameters))
-    ]
-    return sorted(units, key=lambda unit: -len(unit.checkpoints))
-
-
-def work(units: list[Unit]) -> None:
-    for unit in units:
-        compute_unit(unit)
-
-
-def alone(shares: list[list[Unit]]) -> float:
-    """Seconds for processes without Ray, one a share, each warm."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(len(shares)) as pool:
-        pool.map(imported, range(2 * len(shares)), chunksize=1)
-        pool.map(work, [share[-1:] for share in shares], chunksize=1)
-        started = time.perf_counter()
-        pool.map(work, shares, chunksize=1)
-        return time.perf_counter() - started
-
-
 def speed_up(checkpoints: int = 100, draws: int = 100, rounds: int = 2) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in ("one", "two", "alone_one", "alone_two")}
     with tempfile.TemporaryDirectory() as directory:
@@ -245,7 +175,7 @@ def card(count: int = 12) -> dict[str, Any]:
 
 def reading(draws: int = 300) -> dict[str, Any]:
     """Processor seconds, which other work on the machine does not touch."""
-    from estimators.checkpoints import load_fitting
+    from estimators.checkpoints import content_hash, load_fitting
 
     torch.set_num_threads(1)
     rows = {}
@@ -262,30 +192,6 @@ def reading(draws: int = 300) -> dict[str, Any]:
             compute_unit(unit)
             rows[len(unit.checkpoints)] = {"read_s": read, "unit_s": time.process_time() - started}
     return {"units": rows, "share": max(row["read_s"] / row["unit_s"] for row in rows.values())}
-
-
-def tail(fixed: float, each: float, checkpoints: int = 100) -> dict[str, Any]:
-    """Seconds from the first to the last unit, the work being `fixed + each * size` seconds a unit."""
-    size = group_size(checkpoints, CHAINS, 1)
-    cuts = {"equal": grouped, "tapered": tapered}
-    result: dict[str, Any] = {}
-    for name, cut in cuts.items():
-        sizes = sorted((len(group) for group in cut(range(checkpoints), size)), reverse=True)
-        result[name] = {
-            f"{workers}{' and a slow one' if slow else ''}": _makespan([fixed + each * n for n in sizes], workers, slow)
-            for workers, slow in ((2, False), (4, False), (3, True), (7, True))
-        }
-    return result
-
-
-def _makespan(durations: list[float], workers: int, slow: bool) -> float:
-    """Whoever is free takes the next; with `slow` there is one more worker, at half speed."""
-    free = [(0.0, 2.0 if slow and index == workers else 1.0, index) for index in range(workers + slow)]
-    heapq.heapify(free)
-    for duration in durations:
-        at, slowness, index = heapq.heappop(free)
-        heapq.heappush(free, (at + duration * slowness, slowness, index))
-    return max(at for at, _, _ in free)
 
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -331,18 +237,13 @@ def rows(name: str, found: dict[str, Any]) -> list[Row]:
             ),
             ("  share of reading", f"{100 * found['share']:.1f} %"),
         ]
-    if name == "crowd":
-        return [
-            (f"{found['items']:,} units, {found['in_flight']:,} in flight: wall a unit", f"{found['wall_ms']:.2f} ms"),
-            ("  of it the driver's processor", f"{found['driver_ms']:.2f} ms"),
-            ("  of it saving the unit's file", f"{found['saving_ms']:.2f} ms"),
-            ("  in the first tenth, in the last", f"{found['first_tenth_ms']:.2f}, {found['last_tenth_ms']:.2f} ms"),
-            ("  driver's memory before, most", f"{found['mb'][0]:.0f}, {max(found['mb']):.0f} MB"),
-            ("  bytes of a unit's file", f"{found['bytes_per_unit']:,.0f}"),
-        ]
     return [
-        (f"end of a job, workers: {who}: equal, tapered", f"{found['equal'][who]:.1f}, {found['tapered'][who]:.1f} s")
-        for who in found["equal"]
+        (f"{found['items']:,} units, {found['in_flight']:,} in flight: wall a unit", f"{found['wall_ms']:.2f} ms"),
+        ("  of it the driver's processor", f"{found['driver_ms']:.2f} ms"),
+        ("  of it saving the unit's file", f"{found['saving_ms']:.2f} ms"),
+        ("  in the first tenth, in the last", f"{found['first_tenth_ms']:.2f}, {found['last_tenth_ms']:.2f} ms"),
+        ("  driver's memory before, most", f"{found['mb'][0]:.0f}, {max(found['mb']):.0f} MB"),
+        ("  bytes of a unit's file", f"{found['bytes_per_unit']:,.0f}"),
     ]
 
 
@@ -352,10 +253,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
     found = {name: PARTS[name]() for name in options.only}
-    if "reading" in found:
-        (n, large), (m, small) = found["reading"]["units"].items()
-        each = (large["unit_s"] - small["unit_s"]) / (n - m)
-        found["tail"] = tail(max(0.0, small["unit_s"] - each * m), each)
     if options.json:
         print(json.dumps(found, indent=2))
         return

@@ -8,6 +8,8 @@ items in flight, and returns when all are done.
   failure; the item is computed again elsewhere, and is a failed item only when it keeps happening.
 - An item runs longer than its time limit: a **time** failure; the worker is killed, and the item is not tried again,
   for it would hang again. Waiting for a free slot does not count. Only where items run in other processes.
+- An item takes much longer than the others did, and nothing waits for the slots that are free: it is computed a second
+  time beside the first, and whichever ends first is its outcome. Only on Ray.
 - The function raises `NodeError`: a **node** failure, never retried; whoever called `run` decides whether to go on.
 - The cluster itself is lost, or cannot be given the code: `run` raises `BadInput`; outcomes handed over are kept.
 - `on_outcome` raises, or the process is interrupted: `run` raises it, and what is in flight is stopped.

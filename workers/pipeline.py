@@ -168,7 +168,8 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
     with TablesSoFar(plan.job.stages, folder, plan.checkpoints.unit) as so_far:
         ledger = Ledger(folder, so_far)
         counts = ledger.counts
-        missing = ledger.missing(plan.every_unit)
+        every = plan.every_unit
+        missing = ledger.missing(every)
         total = sum(len(unit.checkpoints) for unit in missing)
         done = 0
 
@@ -176,7 +177,7 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
             finished = counts["computed"] + counts["failed"]
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
             progress(done, total, f"unit {finished}/{len(missing)}{failed}{where}")
-            status.tell(units={**counts, "total": len(plan.every_unit)})
+            status.tell(units={**counts, "total": len(every)})
 
         def keep(outcome: Outcome[Unit, UnitResult]) -> None:
             nonlocal done
@@ -184,7 +185,7 @@ def execute(plan: Plan, folder: JobFolder, executor: Executor, status: Status) -
             done += len(outcome.item.checkpoints)
             tell(f", step {outcome.item.checkpoints[-1].step}")
 
-        status.tell(checkpoints=len(plan.checkpoints), units={**counts, "total": len(plan.every_unit)})
+        status.tell(checkpoints=len(plan.checkpoints), units={**counts, "total": len(every)})
         if missing:
             progress = status.phase("estimating")
             tell("")

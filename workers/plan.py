@@ -175,7 +175,7 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
 def bytes_of_results(checkpoints: int, sampler: SamplerConfig) -> int:
     """What a job folder grows to by one LLC of each checkpoint."""
     draws = checkpoints * sampler.chains * (sampler.burn_in + sampler.draws)
-    return 2 * 8 * draws + BYTES_BESIDES_TRACES  # in units/ and in traces.zarr
+    return 3 * 8 * draws + BYTES_BESIDES_TRACES  # in units/, in traces.zarr, and on the way there
 
 
 def usable_points(checkpoints: Iterable[Checkpoint], axis: str) -> int:

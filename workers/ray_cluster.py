@@ -18,6 +18,9 @@ from slt.errors import BadInput
 # Read by Ray when it is imported or started: no usage report, and no advice on settings printed between progress lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# `ray start` asks for a token wherever its user has one; a driver has to be told to show it.
+if (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from ray.exceptions import RayError
@@ -56,8 +59,9 @@ def connect(address: str | None, cores: int, user_code: Iterable[Path]) -> None:
             signal.signal(signal.SIGTERM, handler)
     except (ConnectionError, RayError, ValueError, RuntimeError) as error:
         where = address or "on this machine"
+        token = ", or the cluster's token in RAY_AUTH_TOKEN" if address else ""
         raise BadInput(
-            f"Ray {where} cannot be used: {first_line(error)}; run with --serial, or check --address"
+            f"Ray {where} cannot be used: {first_line(error)}; run with --serial, or check --address{token}"
         ) from None
 
 

@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from slt.errors import BadInput
 from workers.executor import Item, Outcome, Result
@@ -91,32 +91,8 @@ class RayExecutor:
         if first is None:
             return
         gpus = self._settle(first)
-        items = chain([first], items)
-        flight, room = Flight(function, self.cpus, gpus, self.seconds), _Room(self, gpus)
-        more = True
-
-        def fill() -> None:
-            nonlocal more
-            while len(flight) < room.items() and more:  # asked though nothing waits: it tells of a lost cluster
-                item = next(items, _END)
-                if item is None:
-                    return
-                more = item is not _END
-                if more:
-                    flight.add(item)
-
-        try:
-            fill()
-            while more or len(flight):
-                for outcome in flight.land() if len(flight) else ():
-                    on_outcome(outcome)
-                    fill()
-                fill()
-        except ClusterLost:  # whoever could be told to stop is gone, and Ray would wait for an answer
-            flight.forget()
-            raise
-        finally:  # interrupted: a shared cluster should not go on for nobody
-            flight.cancel()
+        flight = Flight(function, self.cpus, gpus, self.seconds)
+        drain(flight, Room(self, gpus), chain([first], items), on_outcome)
 
     def _settle(self, item: Any) -> float:
         """Cards of every item, by the first of them."""
@@ -126,13 +102,89 @@ class RayExecutor:
         return 0.0 if card == 0 else share_of_card(self.card_bytes(item), card)
 
 
-class _Room:
-    """How many items may be in flight; asked anew every while, because nodes come and go."""
+class InFlight(Protocol):
+    """Items that are under way: `ray_flight.Flight`, and in a simulation what stands for it."""
 
-    def __init__(self, executor: RayExecutor, gpus: float) -> None:
+    def __len__(self) -> int: ...
+
+    def add(self, item: Any) -> None:
+        """Hand an item over."""
+
+    def land(self) -> Iterator[Outcome[Any, Any]]:
+        """Outcomes that are there; waits a little for the first."""
+
+    def place(self, slots: int) -> None:
+        """So many items run at once."""
+
+    def repeat_late(self, slots: int) -> None:
+        """Compute what is late a second time where slots are free."""
+
+    def forget(self) -> None:
+        """Nothing is in flight any more."""
+
+    def cancel(self) -> None:
+        """Stop what is in flight."""
+
+
+def drain(flight: InFlight, room: Room, items: Iterator[Any], on_outcome: Callable[[Outcome[Any, Any]], None]) -> None:
+    """Keep as many items in flight as there is room for, and hand over what lands, until nothing is left."""
+    more = True
+
+    def fill() -> None:
+        nonlocal more
+        while len(flight) < room.items() and more:  # asked though nothing waits: it tells of a lost cluster
+            item = next(items, _END)
+            if item is None:
+                break
+            more = item is not _END
+            if more:
+                flight.add(item)
+        flight.place(room.slots)
+
+    try:
+        fill()
+        while more or len(flight):
+            for outcome in flight.land() if len(flight) else ():
+                on_outcome(outcome)
+                fill()
+            fill()
+            if not more:  # slots that have nothing to do: one slow node is not to hold up the end
+                flight.repeat_late(room.slots)
+    except ClusterLost:  # whoever could be told to stop is gone, and Ray would wait for an answer
+        flight.forget()
+        raise
+    finally:  # interrupted: a shared cluster should not go on for nobody
+        flight.cancel()
+
+
+class Room:
+    """How many items may be in flight; asked anew every while, because nodes come and go.
+
+    Args:
+        executor: whose items they are.
+        gpus: cards of one item.
+        nodes: of the cluster, as `ray.nodes()` gives them.
+        reachable: whether the cluster answers.
+        clock: seconds from some moment on.
+    """
+
+    def __init__(
+        self,
+        executor: RayExecutor,
+        gpus: float,
+        nodes: Callable[[], Sequence[Mapping[str, Any]]] = ray.nodes,
+        reachable: Callable[[], bool] = answers,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._executor, self._gpus = executor, gpus
-        now = time.monotonic()
+        self._nodes, self._reachable, self._clock = nodes, reachable, clock
+        now = clock()
         self._slots, self._looked, self._placed, self._answered = 0, float("-inf"), now, now
+
+    @property
+    def slots(self) -> int:
+        """Items that run at once."""
+        return self._executor.workers or self._slots
 
     def items(self) -> int:
         """Twice what fits, so that a free slot never waits for this process; on a named cluster at least a queue.
@@ -140,7 +192,7 @@ class _Room:
         Raises:
             BadInput: nothing fits, and no node can join; or the cluster has not answered for a while.
         """
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked > LOOK_EVERY:
             self._looked = now
             self._look(now)
@@ -149,9 +201,9 @@ class _Room:
         return self._slots + max(self._slots, QUEUED_FOR_AUTOSCALER if self._executor.address else 1)
 
     def _look(self, now: float) -> None:
-        if answers():
+        if self._reachable():
             self._answered = now
-            self._slots = slots(ray.nodes(), self._executor.cpus, self._gpus)
+            self._slots = slots(self._nodes(), self._executor.cpus, self._gpus)
             self._say_if_nothing_fits(now)
         elif now - self._answered > SECONDS_OF_SILENCE:
             raise ClusterLost(

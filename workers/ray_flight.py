@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from estimators.engines.memory import limit_to_share
@@ -29,6 +31,11 @@ RETRIES_OF_SYSTEM_FAILURES = 3
 LOOK_EVERY = 2.0  # seconds
 SECONDS_TO_ANSWER = 10.0
 
+TIMES_THE_MEAN, SECONDS_OF_PATIENCE = 1.5, 30.0
+"""How long an item may take until it is late: by what others took, and at least."""
+
+Try = tuple[int, int]
+"""An item's number and how many tries of it were handed to Ray before."""
 
 RESUME = "what is finished is kept, so start the cluster again and run the same command"
 
@@ -51,42 +58,75 @@ class Flight:
         )
         self._function, self._gpus, self._seconds = ray.put(function), gpus, seconds
         self._begun: Any = _begun_nearby() if seconds else None
-        self._running: dict[Any, tuple[int, Any]] = {}
+        self._items: dict[int, Any] = {}
+        self._tries: dict[int, list[Any]] = {}  # of each item: the first, and a second beside it if that is late
+        self._running: dict[Any, int] = {}
+        self._late = Late()
         self._handed, self._looked = 0, time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._items)
 
     def add(self, item: Any) -> None:
         """Hand an item to Ray."""
-        reference = self._task.remote(self._function, item, self._gpus, self._handed, self._begun)
-        self._running[reference] = self._handed, item
+        self._items[self._handed], self._tries[self._handed] = item, []
+        self._late.add(self._handed)
+        self._try(self._handed)
         self._handed += 1
+
+    def place(self, slots: int) -> None:
+        """So many items run at once; what waits is computed when a slot comes free."""
+        self._late.place(slots)
+
+    def repeat_late(self, slots: int) -> None:
+        """Compute what is late a second time where slots are free; whichever try ends first is the outcome."""
+        for number in self._late.numbers(slots - len(self._running)):
+            self._try(number)
+
+    def _try(self, number: int) -> None:
+        one_try = number, len(self._tries[number])
+        reference = self._task.remote(self._function, self._items[number], self._gpus, one_try, self._begun)
+        self._tries[number].append(reference)
+        self._running[reference] = number
 
     def land(self) -> Iterator[Outcome[Any, Any]]:
         """Outcomes that are there, those of one wait; waits a little for the first."""
         references = list(self._running)
         if ray.wait(references, num_returns=1, timeout=LOOK_EVERY)[0]:
             for reference in ray.wait(references, num_returns=len(references), timeout=0)[0]:
-                _, item = self._running.pop(reference)
-                yield Outcome(item, _result(reference))
+                if reference not in self._running:  # the other try was there before
+                    continue
+                number = self._running.pop(reference)
+                self._tries[number].remove(reference)
+                result = _result(reference)
+                if not (isinstance(result, Failure) and result.kind == "system" and self._tries[number]):
+                    yield Outcome(self._end(number), result)
         if self._begun is not None and time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
             yield from self._overdue()
 
+    def _end(self, number: int) -> Any:
+        """The item, of which no try goes on."""
+        for reference in self._tries.pop(number):
+            del self._running[reference]
+            ray.cancel(reference, force=True)
+        self._late.end(number)
+        return self._items.pop(number)
+
     def _overdue(self) -> Iterator[Outcome[Any, Any]]:
         late: set[int] = set()
         with suppress(RayError):  # asked again in a moment
-            late = set(ray.get(self._begun.longer_than.remote(self._seconds), timeout=SECONDS_TO_ANSWER))
-        for reference, (number, item) in list(self._running.items()):
-            if number in late and not ray.wait([reference], timeout=0)[0]:
-                del self._running[reference]
-                ray.cancel(reference, force=True)
-                yield Outcome(item, Failure("time", f"stopped after {self._seconds:g} s, its time limit"))
+            tries = ray.get(self._begun.longer_than.remote(self._seconds), timeout=SECONDS_TO_ANSWER)
+            late = {number for number, _ in tries}
+        for number in late & self._items.keys():
+            if not ray.wait(self._tries[number], timeout=0)[0]:
+                failure = Failure("time", f"stopped after {self._seconds:g} s, its time limit")
+                yield Outcome(self._end(number), failure)
 
     def forget(self) -> None:
         """Nothing is in flight any more."""
         self._running.clear()
+        self._items.clear()
 
     def cancel(self) -> None:
         """Stop what is in flight."""
@@ -95,21 +135,63 @@ class Flight:
                 ray.cancel(reference, force=True)
 
 
-class _Begun:
-    """Which items a worker has begun with and not ended, by one clock. A retried item begins anew."""
+class Late:
+    """Which items take much longer than others did; each is named once.
 
-    def __init__(self) -> None:
-        self._at: dict[int, float] = {}
+    The backup tasks of MapReduce (Dean and Ghemawat 2004, section 3.6), which Ray does not have. Nobody tells when an
+    item begins: it is when a slot comes free, in the order in which items are handed over.
 
-    def begin(self, number: int) -> None:
-        self._at[number] = time.monotonic()
+    Args:
+        clock: seconds from some moment on.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._named = clock, set[int]()
+        self._waiting, self._began = OrderedDict[int, None](), dict[int, float]()
+        self._ended, self._seconds = 0, 0.0
+
+    def add(self, number: int) -> None:
+        """An item was handed over."""
+        self._waiting[number] = None
+
+    def place(self, slots: int) -> None:
+        """So many items run at once."""
+        while self._waiting and len(self._began) < slots:
+            self._began[self._waiting.popitem(last=False)[0]] = self._clock()
 
     def end(self, number: int) -> None:
-        self._at.pop(number, None)
+        """An item is there."""
+        self._waiting.pop(number, None)
+        self._seconds += self._clock() - self._began.pop(number, self._clock())
+        self._ended += 1
+        self._named.discard(number)
 
-    def longer_than(self, seconds: float) -> list[int]:
+    def numbers(self, limit: int) -> list[int]:
+        """Of items that are late and have not been named, the oldest first."""
+        if not self._ended or limit <= 0:
+            return []
+        before = self._clock() - max(SECONDS_OF_PATIENCE, TIMES_THE_MEAN * self._seconds / self._ended)
+        late = (number for number, began in self._began.items() if began < before and number not in self._named)
+        fresh = list(islice(late, limit))
+        self._named.update(fresh)
+        return fresh
+
+
+class _Begun:
+    """Which tries of items a worker has begun with and not ended, by one clock. What Ray retries begins anew."""
+
+    def __init__(self) -> None:
+        self._at: dict[Try, float] = {}
+
+    def begin(self, one: Try) -> None:
+        self._at[one] = time.monotonic()
+
+    def end(self, one: Try) -> None:
+        self._at.pop(one, None)
+
+    def longer_than(self, seconds: float) -> list[Try]:
         now = time.monotonic()
-        return [number for number, began in self._at.items() if now - began > seconds]
+        return [one for one, began in self._at.items() if now - began > seconds]
 
 
 def _begun_nearby() -> Any:
@@ -118,14 +200,14 @@ def _begun_nearby() -> Any:
     return ray.remote(num_cpus=0, max_restarts=-1)(_Begun).options(scheduling_strategy=here).remote()
 
 
-def _on_node(function: Callable[[Item], Result], item: Item, gpus: float, number: int, begun: Any) -> Result | Failure:
+def _on_node(function: Callable[[Item], Result], item: Item, gpus: float, one: Try, begun: Any) -> Result | Failure:
     """What a worker does with one item."""
     if begun is not None:
-        begun.begin.remote(number)
+        begun.begin.remote(one)
     limit_to_share(gpus)
     result = attempt(function, item)
     if begun is not None:
-        begun.end.remote(number)
+        begun.end.remote(one)
     return result
 
 

@@ -6,6 +6,7 @@ Legend of shapes: T checkpoints, C chains, B burn-in, D draws.
 from __future__ import annotations
 
 import csv
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from slt.learning_coefficient import estimates_from_traces
 from slt.stages import Stages
 from slt.trajectory import Estimate, Floats, Trajectory, Verdict, VerdictKind
 from workers.executor import Failure
-from workers.files import remove, write_json, write_path
+from workers.files import remove, write_json, write_path, writing
 from workers.plan import Plan
 from workers.refined import FILE, column, write_refined
 from workers.store import JobFolder
@@ -46,7 +47,7 @@ class Tables:
     """What the units hold, by checkpoint in order of step; failed checkpoints are rows of NaN.
 
     Attributes:
-        excess_loss: (T, C, B+D) paired differences, burn-in included.
+        excess_loss: (T, C, B+D) paired differences, burn-in included; in a file, not in memory.
         distance, acceptance: (T, C) of each chain.
         measures: (T,) by name.
         failures: the checkpoints without numbers, and why.
@@ -70,7 +71,7 @@ def read_units(plan: Plan, folder: JobFolder) -> Tables:
 
 def _read(plan: Plan, units: Sequence[Unit], folder: JobFolder) -> Tables:
     sampler = plan.sampler
-    excess_loss = np.full((len(plan.checkpoints), sampler.chains, sampler.burn_in + sampler.draws), np.nan)
+    excess_loss = _nothing((len(plan.checkpoints), sampler.chains, sampler.burn_in + sampler.draws), folder)
     distance, acceptance = np.full((2, *excess_loss.shape[:2]), np.nan)
     rows: list[Row] = []
     failures = []
@@ -85,6 +86,17 @@ def _read(plan: Plan, units: Sequence[Unit], folder: JobFolder) -> Tables:
             rows.append(row_of(checkpoint, entry, sampler))
     trajectory, measures = curves_of(rows, sampler, plan.checkpoints.unit)
     return Tables(trajectory, excess_loss, distance, acceptance, measures, tuple(failures))
+
+
+def _nothing(shape: tuple[int, ...], folder: JobFolder) -> Floats:
+    """NaN in a file that goes when the array does: traces of many checkpoints are more than a driver has memory for."""
+    with (
+        writing(folder.path),
+        tempfile.TemporaryFile(dir=folder.path if isinstance(folder.path, Path) else None) as file,
+    ):
+        array = np.memmap(file, dtype=float, shape=shape)
+    array[:] = np.nan
+    return array
 
 
 def row_of(checkpoint: Checkpoint, entry: CheckpointResult | Failure, sampler: SamplerConfig) -> Row:

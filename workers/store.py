@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from slt.errors import OutputError
 from workers.executor import Failure
 from workers.files import remove, write_bytes, write_text, writing
 from workers.units import CheckpointResult, UnitResult
+
+ARRAYS = ("excess_loss_CD", "loss", "distance_C", "acceptance_C", "n_samples")
 
 
 class JobFolder:
@@ -97,20 +99,13 @@ class JobFolder:
     def save_unit(self, key: str, result: UnitResult) -> None:
         """Keep a unit's numbers; one with failures is kept beside, so that the next run tries it again."""
         failures = {position: asdict(failure) for position, failure in result.failures.items()}
-        arrays: dict[str, Any] = {
-            "seconds": result.seconds,
-            "checkpoints": len(result.entries),
-            "failures": json.dumps(failures),
-        }
-        for position, entry in enumerate(result.entries):
-            if isinstance(entry, CheckpointResult):
-                arrays[f"excess_loss_CD.{position}"] = entry.excess_loss_CD
-                arrays[f"loss.{position}"] = entry.loss
-                arrays[f"distance_C.{position}"] = entry.distance_C
-                arrays[f"acceptance_C.{position}"] = entry.acceptance_C
-                arrays[f"n_samples.{position}"] = entry.n_samples
-                for name, value in entry.measures.items():
-                    arrays[f"measure.{position}.{name}"] = value
+        done = [entry for entry in result.entries if isinstance(entry, CheckpointResult)]
+        names = list(done[0].measures) if done else []
+        # One array for all checkpoints: what a file costs is mostly by the number of arrays in it.
+        arrays: dict[str, Any] = {name: np.array([getattr(entry, name) for entry in done]) for name in ARRAYS}
+        arrays["measures"] = np.array([[entry.measures[name] for name in names] for entry in done])
+        about = {"seconds": result.seconds, "checkpoints": len(result.entries), "measures": names, "failures": failures}
+        arrays["about"] = json.dumps(about)
         path = self._partial(key) if failures else self._done(key)
         write_bytes(path, lambda file: np.savez(file, **arrays))
         if self._remote is not None:
@@ -123,13 +118,12 @@ class JobFolder:
         path = self._done(key) if self.is_done(key) else self._partial(key)
         try:
             with local_copy(path) as file, np.load(file, allow_pickle=False) as arrays:
-                failures = json.loads(str(arrays["failures"]))
-                entries = [
-                    Failure(**failures[str(position)]) if str(position) in failures else _read_entry(arrays, position)
-                    for position in range(int(arrays["checkpoints"]))
-                ]
-                return UnitResult(tuple(entries), float(arrays["seconds"]))
-        except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+                about = json.loads(str(arrays["about"]))
+                done = _entries({name: arrays[name] for name in (*ARRAYS, "measures")}, about["measures"])
+                failures = {int(position): Failure(**each) for position, each in about["failures"].items()}
+                entries = tuple(failures.get(position) or next(done) for position in range(about["checkpoints"]))
+                return UnitResult(entries, about["seconds"])
+        except (zipfile.BadZipFile, EOFError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise OutputError(f"{path} is damaged ({error}); delete it and run again") from None
 
     def load_units(self, keys: Iterable[str]) -> Iterator[UnitResult]:
@@ -143,13 +137,14 @@ class JobFolder:
         return self.units / f"{key}.partial.npz"
 
 
-def _read_entry(arrays: Mapping[str, Any], position: int) -> CheckpointResult:
-    prefix = f"measure.{position}."
-    return CheckpointResult(
-        excess_loss_CD=arrays[f"excess_loss_CD.{position}"],
-        loss=float(arrays[f"loss.{position}"]),
-        distance_C=arrays[f"distance_C.{position}"],
-        acceptance_C=arrays[f"acceptance_C.{position}"],
-        n_samples=int(arrays[f"n_samples.{position}"]),
-        measures={name.removeprefix(prefix): float(arrays[name]) for name in arrays if name.startswith(prefix)},
-    )
+def _entries(arrays: Mapping[str, Any], measures: Sequence[str]) -> Iterator[CheckpointResult]:
+    """One checkpoint after the other, those that have numbers."""
+    for row, n_samples in enumerate(arrays["n_samples"].tolist()):
+        yield CheckpointResult(
+            excess_loss_CD=arrays["excess_loss_CD"][row],
+            loss=float(arrays["loss"][row]),
+            distance_C=arrays["distance_C"][row],
+            acceptance_C=arrays["acceptance_C"][row],
+            n_samples=n_samples,
+            measures=dict(zip(measures, arrays["measures"][row].tolist(), strict=True)),
+        )

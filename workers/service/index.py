@@ -6,7 +6,6 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ class Index:
 
 
 def _row(job: Job) -> tuple[str, str, str, str]:
-    return job.id, job.created, job.state, json.dumps(asdict(job))
+    return job.id, job.created, job.state, json.dumps({name: getattr(job, name) for name in jobs.NAMES})
 
 
 def _job(document: str) -> Job:

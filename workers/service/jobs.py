@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,11 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """The document of the HTTP API."""
-        document = asdict(self)
-        for name in ("key", "attempts", "ray_job_ids", "cancelled"):
-            del document[name]
-        return document
+        return {name: getattr(self, name) for name in TOLD}
 
 
+NAMES = tuple(each.name for each in fields(Job))
+TOLD = tuple(name for name in NAMES if name not in ("key", "attempts", "ray_job_ids", "cancelled"))
 KEPT = ("id", "key", "name", "created", "state", "follow", "attempts", "ray_job_ids", "cancelled", "message")
 PROGRESS = {"phase": str, "done": int, "total": int, "label": str, "checkpoints": int, "started": str, "updated": str}
 

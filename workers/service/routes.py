@@ -29,7 +29,8 @@ class _Zip(Response):
     media_type = "application/zip"
 
 
-def _desk(request: Request) -> Desk:
+# Not threads' work: a thread of the pool, twice a request, costs more than what is asked for.
+async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 
@@ -37,7 +38,7 @@ def _desk(request: Request) -> Desk:
 AtDesk = Annotated[Desk, Depends(_desk)]
 
 
-def _job(job_id: Annotated[str, Path(max_length=64, description="The job's id.")], desk: AtDesk) -> Job:
+async def _job(job_id: Annotated[str, Path(max_length=64, description="The job's id.")], desk: AtDesk) -> Job:
     job = desk.index.get(job_id)
     if job is None:
         raise HTTPException(404, f"there is no job '{job_id}'")
