@@ -5,7 +5,7 @@
 Five runs: the two built-in problems as in configs/, and three with other seeds and sizes. Each is estimated twice, with
 all settings automatic and with those of its file in configs/. A checkpoint past the first decade of steps should have
 the verdict ok, or calibration should say in words why not; stages agree if F1 exceeds 0.8 at 0.15 decades. With
---checkpoints only so many, evenly spread, are estimated.
+--checkpoints only so many, evenly spread, are estimated; of few, neither setting's curve shows stages that lie close.
 """
 
 from __future__ import annotations
@@ -48,15 +48,18 @@ class Run:
 RUNS = (
     Run("grokking", "grokking", {}, {}),
     Run("linear_network", "linear_network", {}, {}),
-    Run("linear_network, two modes", "linear_network", {"width": 18, "singular_values": [6, 2]}, {}, 22),
-    Run("linear_network, five modes", "linear_network", {"width": 14, "singular_values": [8, 5, 3, 1.8, 1]}, {}, 21),
-    Run("addition modulo 29", "grokking", {"p": 29, "train_fraction": 0.5, "hidden": 72}, {"steps": 4000}, 23),
+    Run("linear_network, three modes", "linear_network", {"width": 22, "singular_values": [7, 3, 1.2]}, {}, 52),
+    Run("linear_network, five modes", "linear_network", {"width": 12, "singular_values": [9, 5, 3, 1.7, 0.9]}, {}, 51),
+    Run("addition modulo 31", "grokking", {"p": 31, "train_fraction": 0.5, "hidden": 64}, {"steps": 4000}, 53),
 )
+"""The last three have seeds and sizes that nobody had looked at when the rules of calibration were last changed."""
 
 
-def thinned(sequence: CheckpointSequence, most: int) -> CheckpointSequence:
-    """At most so many checkpoints, evenly spread over the sequence."""
+def thinned(sequence: CheckpointSequence, most: int | None) -> CheckpointSequence:
+    """At most so many checkpoints, evenly spread over the sequence; all by default."""
     every = sequence.checkpoints
+    if most is None:
+        return sequence
     kept = sorted(set(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int).tolist()))
     return replace(sequence, checkpoints=tuple(every[k] for k in kept))
 
@@ -86,7 +89,7 @@ def ok_share(trajectory: Trajectory) -> float:
     return float(np.mean([verdicts[k].kind is VerdictKind.OK for k in past]))
 
 
-def measure(run: Run, most: int) -> dict[str, Any]:
+def measure(run: Run, most: int | None) -> dict[str, Any]:
     """Train, calibrate, estimate with both settings, and compare."""
     job = parse_yaml((CONFIGS / f"{run.config}.yaml").read_text())
     arguments = job["problem_args"] | run.problem_args
@@ -141,7 +144,7 @@ def show(row: dict[str, Any]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="runs whose name contains this")
-    parser.add_argument("--checkpoints", type=int, default=60)
+    parser.add_argument("--checkpoints", type=int, help="at most so many of each run; default all")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
     torch.set_num_threads(1)

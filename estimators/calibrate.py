@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from estimators.acceptance import Walkers
+from estimators.acceptance import EXAMPLES, Walkers
 from estimators.group import Group, Weights, prepare
 from estimators.llc import sample_group
 from estimators.problem import Problem, n_samples
@@ -40,8 +40,12 @@ PILOTS = 3
 PLACES = 3
 LEAST_SCOUTING = 60
 """Draws of a short run."""
-STEPPING = 1.6
-"""What a short run costs, its step found, over its draws."""
+STEPPING = 1.45
+"""What a short run costs over its draws, walking while its step is found included."""
+TRYING = 0.3
+"""The same for the steps that are tried in it, which are tried on `EXAMPLES` examples and not on a batch."""
+PILOT = 500
+"""What a pilot run with its step's refinement costs, in sampler steps of each of its chains."""
 LEAST_PILOT = 100
 LEAST_RUN = 350
 """Draws, with burn-in, that a run will have at least when calibration chooses them."""
@@ -181,8 +185,10 @@ class _Search:
         return self._run_chain_steps(0, least)
 
     def _affordable(self, draws: int) -> float:
-        """Short runs of so many draws, with the search for their steps, for two thirds of what calibration may cost."""
-        return SHARE_OF_RUN * self._least_run() / 1.5 / (STEPPING * draws * len(self.steps) * SCOUTS)
+        """Short runs of so many draws, with the search for their steps, that leave room for one pilot."""
+        tried = TRYING * min(EXAMPLES, self.group.n_samples) / (self.group.batch_size or self.group.n_samples)
+        left = SHARE_OF_RUN * self._least_run() - PILOT * len(self.steps) * self.base.chains
+        return max(left, 0.0) / ((STEPPING + tried) * draws * len(self.steps) * SCOUTS)
 
     def _scout(self, grid: Sequence[tuple[float, float]], draws: int) -> list[Trial]:
         walkers = Walkers(self.group, replace(self.base, chains=SCOUTS))
