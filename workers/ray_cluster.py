@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from slt.errors import BadInput
 # Read by Ray when it is imported or started: no usage report, and no advice on settings printed between progress lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# `ray start` asks for a token wherever its user has one; a driver has to be told to show it.
-if (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ:
+# `ray start` asks for a token wherever its user has one; a driver has to be told to show it, before Ray is there.
+if "ray" not in sys.modules and ((Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ):
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
