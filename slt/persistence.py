@@ -17,7 +17,7 @@ _Number = TypeVar("_Number", bound=np.generic)
 DIP = 0.6  # |slope| must fall to this share of the lower of the two bursts
 BURST = 0.01  # each burst must hold this share of the total variation
 REST_SPEED = 0.03  # speeds below this share of the mean speed count as rest
-BOTTOM = 0.15  # the region of a minimum reaches up to this share of its depth; of a lopsided peak not down its slow side
+BOTTOM = 0.25  # the region of a minimum reaches up to this share of its depth
 ONSET = 0.45  # a burst begins at about half its speed; a gap that holds a kink has just half, and counts
 
 
