@@ -171,8 +171,8 @@ def _about_tops(curve: Curve, fitted_T: Floats, boundaries: Sequence[_Dated]) ->
         apart = abs(float(np.diff(curve.position(np.array([top, boundary.step])))[0]))
         if apart > NEAR_END and not boundary.low <= top <= boundary.high:
             yield (
-                f"the {boundary.kind} dated {boundary.step:,.0f} is most extreme at {top:,.0f}: it is dated at the middle "
-                "of the rest around it, which is long on one side"
+                f"the {boundary.kind} dated {boundary.step:,.0f} is most extreme at {top:,.0f}: it is dated at the "
+                "middle of the rest around it, which is long on one side"
             )
 
 
