@@ -31,6 +31,7 @@ SAMPLER = {
 }  # fmt: skip
 MODULE = '''
 """The linear network, each step of a chain at least so many seconds long, however fast the machine is."""
+import time
 from dataclasses import replace
 
 from estimators.problems.linear_network import build as quick
