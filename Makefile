@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Two files at a time: many tests wait for other processes. A file's tests stay together, and share what they start.
+# Two files at a time, of the slow ones, which mostly wait for other processes, three. A file's tests stay together, and share what they start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo test fast lint bench bench-stages clean
@@ -22,7 +22,7 @@ demo: $(READY)  ## train a run that groks, estimate, detect stages, compare, wri
 
 test: $(READY)  ## all tests, fast ones first
 	$(PYTEST) -m 'not slow'
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -n 3
 
 fast: $(READY)  ## the fast tests alone
 	$(PYTEST) -m 'not slow'
