@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.workers.patience import until
 
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 COMMAND = [sys.executable, "-c", "from workers.cli import main; main()"]
@@ -84,9 +85,4 @@ def children(pid: int) -> list[int]:
 
 def wait_for(what: Callable[[], Any], seconds: float = 300) -> Any:
     """Until it is true, looked at often."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not so after {seconds:g} s: {what}")
+    return until(what, f"{what}", seconds)
