@@ -8,9 +8,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,6 @@ from slt.errors import BadInput
 # Read by Ray when it is imported or started: no usage report, and no advice on settings printed between progress lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# `ray start` asks for a token wherever its user has one; a driver has to be told to show it, before Ray is there.
-if "ray" not in sys.modules and ((Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ):
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from ray.exceptions import RayError
@@ -30,6 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 SECONDS_TO_REACH = 10
 SECONDS_TO_PROBE = 60
 LOCAL = "local"
+MODE = "RAY_AUTH_MODE"
 
 LARGEST_PART = 8
 """Units that share a card at most: each holds a CUDA context of its own."""
@@ -48,7 +46,8 @@ def connect(address: str | None, cores: int, user_code: Iterable[Path]) -> None:
     """
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address and address != LOCAL:
-        _require_reachable(address)
+        if at := _require_reachable(address):
+            _agree_on_token(at)
         options |= {"address": address, "runtime_env": {"py_modules": _own_packages(user_code)}}
     else:
         options |= {"address": LOCAL, "num_cpus": cores, "include_dashboard": False}
@@ -148,16 +147,54 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _require_reachable(address: str) -> None:
-    """Ray itself waits minutes for a cluster that is not there."""
+def _require_reachable(address: str) -> str | None:
+    """Ray itself waits minutes for a cluster that is not there; returns where the head listens, if that is known."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():  # "auto": Ray looks for the cluster on this machine
-        return
+        return None
     try:
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_REACH).close()
     except OSError as error:
         reason = error.strerror or error
         raise BadInput(f"no Ray cluster answers at {address}: {reason}; check --address, or run without it") from None
+    return None if address.startswith("ray://") else address
+
+
+def _agree_on_token(address: str) -> None:
+    """Show the token of Ray's own place for it to a cluster that asks for one, as `ray start` does, and to no other.
+
+    A driver that shows one to a cluster without loses every unit, because no worker can report to it.
+
+    Raises:
+        BadInput: only one side has a token, or theirs is another.
+    """
+    asked = _asks_for_token(address)
+    if asked and MODE not in os.environ:
+        with suppress(ImportError):  # as Ray itself does where it finds a cluster on this machine
+            from ray._private.authentication.authentication_token_setup import (
+                maybe_enable_token_auth_if_token_available,
+            )
+
+            logging.getLogger("ray").setLevel(logging.ERROR)
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    if asked != (os.environ.get(MODE, "").lower() == "token"):
+        mode = os.environ.get(MODE, "not set")
+        to_do = f"set {MODE}=token, and RAY_AUTH_TOKEN to the cluster's" if asked else f"unset {MODE}"
+        raise BadInput(
+            f"the Ray cluster at {address} asks for {'a' if asked else 'no'} token ({MODE} is {mode}); {to_do}"
+        )
+
+
+def _asks_for_token(address: str) -> bool:
+    """Whether the head turns away a request that shows no token."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=SECONDS_TO_REACH)
+        except grpc.RpcError as error:
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def _own_packages(user_code: Iterable[Path]) -> list[str]:

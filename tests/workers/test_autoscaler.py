@@ -103,6 +103,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pending_units_make_nodes_with_cards_join_and_the_job_is_finished_on_them(directory):
     site = Site(directory, units=8, gpus=1, seconds=0.0, checkpoints_per_unit=2)
     with growing_cluster(most=2, CPU=2, GPU=2) as address:
+        stranger = site.start(address, HOME=str(directory / "elsewhere"))
+        assert stranger.wait(timeout=300) == 2
+        assert f"{address} asks for a token (RAY_AUTH_MODE is not set)" in (directory / "stderr").read_text()
         driver = site.start(address)
         try:
             document = finished(driver, 300)

@@ -205,6 +205,19 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(directory, small):
     assert sum(computed.values()) <= 16 + 4
 
 
+def test_a_cluster_without_token_is_shown_none_though_ray_has_left_one_here(directory, small, monkeypatch):
+    (directory / ".ray").mkdir()
+    (directory / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    site = Site(directory, units=8)
+    refused = site.start(small.address, HOME=str(directory), RAY_AUTH_MODE="token")
+    assert refused.wait(timeout=300) == 2
+    error = (directory / "stderr").read_text()
+    assert f"{small.address} asks for no token (RAY_AUTH_MODE is token); unset RAY_AUTH_MODE" in " ".join(error.split())
+    document = finished(site.start(small.address, HOME=str(directory)))
+    assert document["units"] == {"computed": 8, "reused": 0, "failed": 0}
+
+
 def test_a_unit_that_hangs_is_a_failed_item_of_the_job_and_the_others_have_their_numbers(directory, small):
     site = Site(directory, units=8, seconds=0.0, unit_seconds=20)
     (directory / "hang").touch()

@@ -106,7 +106,8 @@ def _start(folder: Path, token: str) -> LocalRay:
     command += [f"--metrics-export-port={ports[6]}", "--min-worker-port=0", "--max-worker-port=0"]
     command += ["--include-log-monitor=false", f"--temp-dir={temp_dir}"]
     path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", "")))  # its `python` is this one
-    inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "SLT_TOKEN")}
+    others = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "SLT_TOKEN")  # of another cluster, or of the service
+    inherited = {name: value for name, value in os.environ.items() if name not in others}
     # Through a shell that ends at once: Ray is nobody's child then, and in a session of its own, so that Ctrl-C in the
     # service's terminal passes it by.
     started = subprocess.run(
