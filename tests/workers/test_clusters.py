@@ -11,12 +11,16 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import estimators
+import slt
+import workers
 from tests.workers.conftest import Workplace
 from tests.workers.ray_clusters import (
     COMMAND,
@@ -251,27 +255,49 @@ def namespaces_work() -> bool:
     return subprocess.run(["unshare", "--mount", "--uts", "true"], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None or not namespaces_work(), reason="needs mount namespaces (root)")
+namespaces = pytest.mark.skipif(
+    shutil.which("unshare") is None or not namespaces_work(), reason="needs mount namespaces (root)"
+)
+
+
+@contextmanager
+def blind_node(cluster: Any, *hidden: Path) -> Iterator[None]:
+    """A node by the name of blind, for which these folders and files are empty."""
+    hide = [f"mount -t tmpfs none {each}" if each.is_dir() else f"mount --bind /dev/null {each}" for each in hidden]
+    ray = Path(COMMAND[0]).with_name("ray")
+    script = " && ".join(
+        ["hostname blind", *hide, f"exec {ray} start --address={cluster.address} --num-cpus=1 --block"]
+    )
+    before = len(cluster.global_state._live_node_ids())
+    blind = subprocess.Popen(["unshare", "--mount", "--uts", "sh", "-c", script], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(cluster.global_state._live_node_ids()) > before, 120)
+        yield
+    finally:
+        for pid in [*children(blind.pid), blind.pid]:
+            os.kill(pid, signal.SIGKILL)
+        blind.wait()
+
+
+@namespaces
 def test_a_path_that_a_node_cannot_see_is_one_error_that_names_node_and_path(directory):
     site = Site(directory, units=12)
-    with cluster_of({"num_cpus": 1}) as cluster:
-        # a node of its own name, for which another, empty folder lies over the checkpoints
-        script = f"""
-            hostname blind && mount -t tmpfs none {directory / "runs"} &&
-            exec {Path(COMMAND[0]).with_name("ray")} start --address={cluster.address} --num-cpus=1 --block
-        """
-        blind = subprocess.Popen(["unshare", "--mount", "--uts", "sh", "-c", script], stdout=subprocess.DEVNULL)
-        try:
-            wait_for(lambda: len(cluster.global_state._live_node_ids()) == 3, 120)
-            driver = site.start(cluster.address)
-            assert driver.wait(timeout=300) == 2
-        finally:
-            for pid in children(blind.pid):
-                os.kill(pid, signal.SIGKILL)
-            blind.kill()
-            blind.wait()
+    with cluster_of({"num_cpus": 1}) as cluster, blind_node(cluster, directory / "runs"):
+        driver = site.start(cluster.address)
+        assert driver.wait(timeout=300) == 2
     errors = (directory / "stderr").read_text()
     assert "Traceback" not in errors
     [line] = [line for line in errors.splitlines() if "cannot see" in line]
     assert "node blind cannot see" in line
     assert str(directory / "runs" / "step_0000") in line
+
+
+@namespaces
+def test_code_reaches_a_node_that_has_neither_ours_nor_the_users(directory):
+    site = Site(directory, units=8)
+    code = [Path(package.__file__).parent for package in (slt, estimators, workers)]
+    with cluster_of() as cluster, blind_node(cluster, directory / "marked.py", *code):
+        document = finished(site.start(cluster.address))
+    assert document["units"] == {"computed": 8, "reused": 0, "failed": 0}
+    assert len(site.marks) == 8
+    assert site.trajectory == site.serially()
