@@ -23,7 +23,7 @@ FEWEST_NEARBY = 5
 AUTOCORRELATION = 0.3  # seldom reached where there are no replicates: the fit then takes lasting noise for signal
 LASTING = 1.4  # ratio that one curve of white noise in ten does not reach, and nine of ten of AR(1) 0.5 exceed
 CHAIN_ERROR = 0.1  # of the smaller change on the two sides of a boundary
-NEAR_END = 0.1  # decades, also from the middle of a rest to the top of its peak
+NEAR_END = 0.1  # decades
 NAMED = 5  # steps at most, in one sentence
 RANGE_IN_NOISE = 10.0
 DIGITS = 1e-13  # of a series' size, below which its changes are rounding
@@ -64,7 +64,6 @@ def warnings_about(
     return (
         *_about_points(trajectory, curve, fitted_T, outlying_T),
         *_about_boundaries(trajectory, curve, boundaries, stages),
-        *_about_tops(curve, fitted_T, boundaries),
         *_about_loss(trajectory, stages),
     )
 
@@ -155,24 +154,6 @@ def _about_boundaries(
                 f"the standard error over chains at the boundary at {boundary.step:,.0f} is {error:.3g}, above "
                 f"{CHAIN_ERROR:.0%} of the change across it ({change:.3g}): its shape rests on all chains sharing "
                 "their random numbers; more draws or chains would make it sure"
-            )
-
-
-def _about_tops(curve: Curve, fitted_T: Floats, boundaries: Sequence[_Dated]) -> Iterator[str]:
-    """Peaks and troughs of which one side is so slow that it counts as rest: the rest's middle is not the top."""
-    steps_T = curve.step(curve.x_T)
-    ends = [-np.inf, *(boundary.step for boundary in boundaries), np.inf]
-    for k, boundary in enumerate(boundaries):
-        if boundary.kind == "shelf":
-            continue
-        between = (steps_T > ends[k]) & (steps_T < ends[k + 2])
-        height_T = np.where(between, fitted_T if boundary.kind == "peak" else -fitted_T, -np.inf)
-        top = float(steps_T[int(height_T.argmax())])
-        apart = abs(float(np.diff(curve.position(np.array([top, boundary.step])))[0]))
-        if apart > NEAR_END and not boundary.low <= top <= boundary.high:
-            yield (
-                f"the {boundary.kind} dated {boundary.step:,.0f} is most extreme at {top:,.0f}: it is dated at the "
-                "middle of the rest around it, which is long on one side"
             )
 
 

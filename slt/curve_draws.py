@@ -69,7 +69,7 @@ class CurveDraws:
 
     def minima(self) -> Minima:
         """The persistent minima of each draw's speed."""
-        return persistent_minima(np.abs(self.smooth_DG), self.smallest_D / self.cell)
+        return persistent_minima(self.smooth_DG, self.smallest_D / self.cell)
 
     def middle(self, cell: Floats | Ints) -> Floats:
         """Positions of (possibly fractional) cells' middles."""

@@ -17,7 +17,8 @@ _Number = TypeVar("_Number", bound=np.generic)
 DIP = 0.6  # |slope| must fall to this share of the lower of the two bursts
 BURST = 0.01  # each burst must hold this share of the total variation
 REST_SPEED = 0.03  # speeds below this share of the mean speed count as rest
-BOTTOM = 0.25  # the region of a minimum reaches up to this share of its depth
+BOTTOM = 0.25  # the rest at a shelf reaches up to this share of the minimum's depth
+TOP = 0.05  # a peak or a trough, as far as the curve stays within this share of the smaller change beside it
 ONSET = 0.45  # a burst begins at about half its speed; a gap that holds a kink has just half, and counts
 
 
@@ -27,7 +28,7 @@ class Minima(NamedTuple):
     Attributes:
         draw_M: the draw.
         cell_M: the minimum itself.
-        middle_M: midpoint of the region around it that is about as low.
+        middle_M: midpoint of the rest around it.
         before_M, after_M: maxima of the bursts on its two sides.
         until_M: the next minimum of the draw, or G.
     """
@@ -40,7 +41,7 @@ class Minima(NamedTuple):
     until_M: Ints
 
 
-def persistent_minima(speed_DG: Floats, smallest_D: Floats | None = None) -> Minima:
+def persistent_minima(slope_DG: Floats, smallest_D: Floats | None = None) -> Minima:
     """Minima of |slope| between two bursts, after deleting all that are shallow or part small bursts.
 
     For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.6)` and
@@ -49,10 +50,11 @@ def persistent_minima(speed_DG: Floats, smallest_D: Floats | None = None) -> Min
     its two maxima.
 
     Args:
-        speed_DG: (D, G) |slope| on a uniform grid.
+        slope_DG: (D, G) slopes on a uniform grid.
         smallest_D: (D,) what a burst's cells must at least add up to; none by default.
     """
-    draws, cells = speed_DG.shape
+    draws, cells = slope_DG.shape
+    speed_DG = np.abs(slope_DG)
     total_D = np.maximum(speed_DG.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     burst_D1 = np.maximum(BURST, 0.0 if smallest_D is None else smallest_D[:, None] / total_D)
     speed_DG = np.round(speed_DG / total_D, 12)  # rounding levels what only the last bits tell apart
@@ -73,7 +75,7 @@ def persistent_minima(speed_DG: Floats, smallest_D: Floats | None = None) -> Min
             break
         low, high, burst = _merge(speed_DG, low, high, burst, worst, shallow)
         count_D = count_D - shallow
-    return _describe(speed_DG, low, high, count_D)
+    return _describe(np.copysign(speed_DG, slope_DG), low, high, count_D)
 
 
 def _extrema(speed_DG: Floats) -> tuple[Ints, Ints, Ints]:
@@ -116,19 +118,43 @@ def _merge(
     return without(low), without(high), without(burst)
 
 
-def _describe(speed_DG: Floats, low: Ints, high: Ints, count_D: Ints) -> Minima:
-    cells = speed_DG.shape[1]
+def _describe(slope_DG: Floats, low: Ints, high: Ints, count_D: Ints) -> Minima:
+    cells = slope_DG.shape[1]
     draw, rank = np.nonzero(np.arange(low.shape[1]) < count_D[:, None])
     cell, before, after = low[draw, rank], high[draw, rank], high[draw, rank + 1]
     is_last = rank + 1 == count_D[draw]
     until = np.where(is_last, cells, np.append(cell[1:], cells)[: len(cell)])
-    bottom = speed_DG[draw, cell]
-    level = bottom + BOTTOM * (np.minimum(speed_DG[draw, before], speed_DG[draw, after]) - bottom)
-    above = speed_DG[draw] > level[:, None]
+    since = np.where(rank > 0, np.append(0, cell[:-1]), 0)
+    turns = slope_DG[draw, before] * slope_DG[draw, after] < 0
+    outside = np.where(
+        turns[:, None],
+        _off_the_top(np.abs(slope_DG), draw, since, cell, until),
+        _above_the_bottom(np.abs(slope_DG[draw]), before, cell, after),
+    )
     index = np.arange(cells)
-    left = np.where(above & (index < cell[:, None]), index, -1).max(axis=1, initial=-1) + 1
-    right = np.where(above & (index > cell[:, None]), index, cells).min(axis=1, initial=cells) - 1
+    left = np.where(outside & (index < cell[:, None]), index, -1).max(axis=1, initial=-1) + 1
+    right = np.where(outside & (index > cell[:, None]), index, cells).min(axis=1, initial=cells) - 1
     return Minima(draw, cell, 0.5 * (left + right), before, after, until)
+
+
+def _above_the_bottom(speed_MG: Floats, before: Ints, cell: Ints, after: Ints) -> NDArray[np.bool_]:
+    """(M, G) where the curve is too fast to rest."""
+    row = np.arange(len(cell))
+    bottom = speed_MG[row, cell]
+    level = bottom + BOTTOM * (np.minimum(speed_MG[row, before], speed_MG[row, after]) - bottom)
+    return np.asarray(speed_MG > level[:, None])
+
+
+def _off_the_top(speed_DG: Floats, draw: Ints, since: Ints, cell: Ints, until: Ints) -> NDArray[np.bool_]:
+    """(M, G) where the curve has gone too far from where it was in the minimum's cell.
+
+    The speed would not do here: beside the one side that is slow the top is a small part of what is not fast.
+    """
+    path_DG = np.cumsum(speed_DG, axis=1)
+    path_MG, row = path_DG[draw], np.arange(len(cell))
+    at = path_MG[row, cell]
+    smaller = np.minimum(at - path_MG[row, since], path_MG[row, np.minimum(until, speed_DG.shape[1] - 1)] - at)
+    return np.asarray(np.abs(path_MG - at[:, None]) > TOP * smaller[:, None])
 
 
 def burst_maxima(speed_DG: Floats, draw_M: Ints, from_M: Ints, until_M: Ints) -> Floats:

@@ -41,7 +41,7 @@ def second_opinion(trajectory: Trajectory, *, axis: str = "log") -> Floats:
     edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
     x_G = 0.5 * (edges[1:] + edges[:-1])
     slope_G = _slope(curve.x_T, curve.y_T - curve.y_T.mean(), noise_T, x_G)
-    middle_M = persistent_minima(np.abs(slope_G)[None]).middle_M
+    middle_M = persistent_minima(slope_G[None]).middle_M
     return np.sort(curve.step(np.interp(middle_M, np.arange(CELLS), x_G)))
 
 

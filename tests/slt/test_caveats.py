@@ -36,16 +36,3 @@ def test_without_chains_a_reader_is_told_that_lasting_noise_cannot_be_seen() -> 
     bare = Trajectory(steps=curve.steps, llc=curve.llc)
     assert any("no chains" in warning for warning in detect_stages(bare).warnings)
     assert not any("no chains" in warning for warning in detect_stages(curve).warnings)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_where_a_lopsided_peak_is_highest_is_said(turned: bool) -> None:
-    x = np.linspace(0, 4, 120)
-    lopsided = np.interp(x, [0, 1, 2, 3, 3.4, 4], [0, 0, 20, 16, 2, 2])  # up, slowly down for a decade, down
-    even = np.interp(x, [0, 1, 2, 2.1, 3.1, 4], [0, 0, 20, 20, 0, 0])
-    for values, said in ((lopsided, True), (even, False)):
-        noisy = values + 0.1 * np.random.default_rng(0).standard_normal(len(x))
-        stages = detect_stages(Trajectory(steps=10**x, llc=-noisy if turned else noisy))
-        kind = "trough" if turned else "peak"
-        assert kind in [boundary.kind for boundary in stages.boundaries]
-        assert said == any(warning.startswith(f"the {kind} dated") for warning in stages.warnings)

@@ -285,3 +285,15 @@ def test_a_spike_that_few_checkpoints_saw_does_not_have_the_rest_of_the_curve_ri
     stages = detect_stages(Trajectory(steps=10**x, llc=40 + rise_and_fall + spike + noise))
     assert len(stages.boundaries) <= 3  # the plateau, the trough before the spike, its top
     assert any(abs(np.log10(boundary.step) - 3.5) < 0.06 for boundary in stages.boundaries)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_lopsided_peak_is_dated_near_its_top_and_a_flat_one_at_its_middle(turned: bool) -> None:
+    x = np.linspace(0, 4, 120)
+    lopsided = np.interp(x, [0, 1, 2, 3, 3.4, 4], [0, 0, 20, 16, 2, 2])  # up, slowly down for a decade, down
+    flat = np.interp(x, [0, 1, 2, 2.6, 3.4, 4], [0, 0, 20, 20, 0, 0])
+    for values, top in ((lopsided, 2.0), (flat, 2.3)):
+        noisy = values + 0.1 * np.random.default_rng(0).standard_normal(len(x))
+        stages = detect_stages(Trajectory(steps=10**x, llc=-noisy if turned else noisy))
+        peak = next(each for each in stages.boundaries if each.kind == ("trough" if turned else "peak"))
+        assert np.log10(peak.step) == pytest.approx(top, abs=0.12)  # the middle of the slow side is half a decade later
