@@ -166,7 +166,7 @@ def _agree_on_token(address: str) -> None:
     A driver that shows one to a cluster without loses every unit, because no worker can report to it.
 
     Raises:
-        BadInput: only one side has a token, or theirs is another.
+        BadInput: only one side has a token.
     """
     asked = _asks_for_token(address)
     if asked and MODE not in os.environ:
