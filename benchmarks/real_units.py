@@ -38,7 +38,6 @@ def real_units(directory: Path, checkpoints: int, draws: int) -> list[Unit]:
     found = [
         (each, content_hash(load_fitting(each, problem.model, "modular_addition"))) for each in discover(directory)
     ]
-    parameters = sum(parameter.numel() for parameter in problem.model.parameters())
     units = [
         Unit(
             key=unit_key([one for _, one in group], reference, sampler, ("loss",)),
@@ -49,7 +48,7 @@ def real_units(directory: Path, checkpoints: int, draws: int) -> list[Unit]:
             measures=("loss",),
             cpus=1,
         )
-        for group in tapered(found, group_size(len(found), CHAINS, parameters))
+        for group in tapered(found, group_size(len(found)))
     ]
     return largest_first(units)
 

@@ -7,7 +7,7 @@ memory      10,000 items whose results are of a real unit's size: what the drive
 speed_up    real units (SGLD on modular addition, p 53) with one and with two workers, Ray already started. The second
             column is what the machine itself gives: two processes with the same work and without Ray, over one.
 card        items that ask for a card, of which each begins in a fresh process that imports torch.
-reading     the share of a unit's time that reading and checking its checkpoints takes: what reading ahead could save.
+reading     the share of a unit's time that reading and checking its checkpoints takes: what reading ahead hides.
 crowd       1,000 nodes of 8 slots as the driver sees them: 100,000 items with 16,000 in flight all the time, handed to
             a real Ray, landed, saved as files in a job folder. Simulated is only the far side: two local workers
             return a real unit's numbers at once, so that what is timed is the driver, the owner of all tasks.

@@ -45,8 +45,8 @@ from workers.units import CheckpointResult, Unit, UnitResult, group_size, tapere
 CHAINS, DRAWS, BURN_IN = 4, 300, 100
 SECONDS = 60.0
 LINEAR_WITHIN = 1.25
-RAY_SECONDS = 1.5e-3
-"""Of the driver a unit, handing over and landing: what `crowd` takes without saving."""
+RAY_SECONDS = 1.0e-3
+"""Of the driver a unit, handing over and landing: what a unit of `crowd` takes, without saving it (RESULTS.md)."""
 CLUSTER = Shape(
     nodes=1000, slots=8, slow=10, slowness=5.0, seconds_to_death=12_000.0, spread=0.2, driver_seconds=RAY_SECONDS
 )
@@ -157,7 +157,7 @@ def end_of_job(checkpoints: int, workers: int) -> dict[str, float]:
 
     The small unit is the smallest, as long as the slow worker takes for it.
     """
-    groups = list(tapered(range(checkpoints), group_size(checkpoints, CHAINS, 1)))
+    groups = list(tapered(range(checkpoints), group_size(checkpoints)))
     ends = {}
     for name, shape in {"without": Shape(workers), "with": Shape(workers + 1, slow=1)}.items():
         executor = SimulatedExecutor(shape, lambda group: SECONDS * len(group), lambda group: None)

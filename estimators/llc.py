@@ -12,14 +12,24 @@ from estimators.group import Weights, prepare
 from estimators.problem import Problem, n_samples
 from estimators.progress import Progress, silent
 from estimators.sampler import Floats, SamplerConfig, Traces
+from estimators.storage import chunks_ahead
 from slt.errors import NoCheckpoints
 from slt.learning_coefficient import estimates_from_traces
 from slt.trajectory import Trajectory
 
-GROUP = 16
-"""Checkpoints whose weights are held in memory together."""
+GROUP_BYTES = 2**30
+"""Weights, gradients, noise and centers of all chains of checkpoints that are sampled together stay under this."""
+COPIES_PER_CHAIN = 4
+MOST_TOGETHER = 16
+"""Checkpoints sampled together here, where nobody has cut them into units."""
 
-__all__ = ["SamplerConfig", "Traces", "estimate_llc", "sample_group"]
+__all__ = ["SamplerConfig", "Traces", "estimate_llc", "sample_group", "together"]
+
+
+def together(problem: Problem, chains: int) -> int:
+    """How many checkpoints to hold in memory and to sample together: one, of models that fill it."""
+    parameters = sum(parameter.numel() for parameter in problem.model.parameters())
+    return max(1, GROUP_BYTES // max(1, parameters * chains * COPIES_PER_CHAIN * 4))
 
 
 def sample_group(
@@ -73,13 +83,14 @@ def estimate_llc(
         return load_fitting(found[int(step)], problem.model, problem.name)
 
     parts: list[Traces] = []
-    for first in range(0, len(steps), GROUP):
-        group = steps[first : first + GROUP]
+    first = 0
+    for group in chunks_ahead(load, steps, min(MOST_TOGETHER, together(problem, config.chains))):
 
         def report(done: int, total: int, label: str, first: int = first, size: int = len(group)) -> None:
             progress(first + done * size // total, len(steps), "checkpoints")
 
-        parts.append(sample_group(problem, [load(step) for step in group], config, progress=report))
+        parts.append(sample_group(problem, group, config, progress=report))
+        first += len(group)
     estimates = estimates_from_traces(
         steps,
         np.concatenate([part.excess_loss_KCD for part in parts]),

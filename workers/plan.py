@@ -13,7 +13,7 @@ from torch import Tensor
 from estimators.checkpoints import Checkpoint, CheckpointSequence, content_hash, discover, load_fitting
 from estimators.engines.memory import card_bytes, chain_bytes
 from estimators.group import prepare as make_group
-from estimators.llc import SamplerConfig
+from estimators.llc import SamplerConfig, together
 from estimators.measures import evaluate
 from estimators.problem import Problem
 from estimators.refinement import Refinement
@@ -109,7 +109,9 @@ class Subject:
             sampler=sampler,
             measures=self.job.measures,
             cpus=self.job.resources.cpus,
-            card_bytes=card_bytes(self._chain_bytes, sampler.chains, len(group)),
+            card_bytes=card_bytes(
+                self._chain_bytes, sampler.chains, min(len(group), together(self.problem, sampler.chains))
+            ),
         )
 
     def plan(
@@ -165,9 +167,7 @@ def prepare(job: JobConfig, folder: JobFolder, phase: Phase) -> Plan:
     folder.open(bytes_needed=(1 + len(job.refinements)) * bytes_of_results(len(checkpoints), sampler))
     size, cut = job.resources.checkpoints_per_unit, grouped
     if size == "auto":
-        cut = tapered
-        parameters = sum(parameter.numel() for parameter in subject.problem.model.parameters())
-        size = group_size(len(checkpoints), sampler.chains, parameters)
+        cut, size = tapered, group_size(len(checkpoints))
     groups = list(cut(list(zip(checkpoints, hashes, strict=True)), size))
     return subject.plan(checkpoints, groups, sampler, events, calibration)
 

@@ -27,19 +27,16 @@ from numpy.typing import NDArray
 
 import estimators
 from estimators.checkpoints import Checkpoint, content_hash, load_fitting
-from estimators.llc import SamplerConfig, sample_group
+from estimators.group import Weights
+from estimators.llc import SamplerConfig, sample_group, together
 from estimators.measures import evaluate
 from estimators.problem import Problem, load_problem, n_samples, problem_tensors
 from estimators.refinement import Refinement, refine
-from estimators.storage import COPIES_AT_ONCE, in_order
+from estimators.storage import chunks_ahead
 from slt.errors import NodeError, StorageError, UnreadableCheckpoint
-from workers.executor import Failure, application_failure
+from workers.executor import Failure, application_failure, attempt
 
 Floats = NDArray[np.float64]
-
-# Weights, gradients, noise and centers of one unit's chains stay under this; larger models go one by one.
-UNIT_BYTES = 2**30
-COPIES_PER_CHAIN = 4
 
 
 @cache
@@ -120,9 +117,10 @@ class UnitResult:
 
 
 def compute_unit(unit: Unit) -> UnitResult:
-    """Sample around the unit's checkpoints and evaluate their measures.
+    """Sample around the unit's checkpoints and evaluate their measures, as many together as memory holds.
 
-    When the group raises, each checkpoint is tried alone, so that one bad checkpoint is one failed item.
+    The next checkpoints are read while these are sampled. When sampling raises, each of them is tried alone, so that
+    one bad checkpoint is one failed item.
 
     Raises:
         NodeError: this machine has another version of the code.
@@ -134,34 +132,41 @@ def compute_unit(unit: Unit) -> UnitResult:
         )
     torch.set_num_threads(unit.cpus)
     started = time.perf_counter()
+    entries: list[CheckpointResult | Failure] = []
     try:
-        entries: Sequence[CheckpointResult | Failure] = _compute(unit, range(len(unit.checkpoints)))
-    except Exception as error:
-        for_all = isinstance(error, NodeError) and all(map(_sees, unit.checkpoints))  # each would meet it again
-        alone = for_all or len(unit.checkpoints) == 1
-        entries = [application_failure(error)] * len(unit.checkpoints) if alone else _one_by_one(unit)
+        problem = _expected_problem(unit)
+        load = partial(attempt, partial(_load_expected, unit, problem=problem))
+        for chunk in chunks_ahead(load, range(len(unit.checkpoints)), together(problem, unit.sampler.chains)):
+            entries += _computed(unit, problem, chunk)
+    except Exception as error:  # what each checkpoint would meet again
+        entries += [application_failure(error)] * (len(unit.checkpoints) - len(entries))
     return UnitResult(tuple(entries), time.perf_counter() - started)
 
 
-def _one_by_one(unit: Unit) -> list[CheckpointResult | Failure]:
-    entries: list[CheckpointResult | Failure] = []
-    for position in range(len(unit.checkpoints)):
-        try:
-            entries += _compute(unit, [position])
-        except Exception as error:
-            entries.append(application_failure(error))
-    return entries
-
-
-def _compute(unit: Unit, positions: Sequence[int]) -> list[CheckpointResult]:
+def _expected_problem(unit: Unit) -> Problem:
     problem, data_hash = unit.problem.load()
     if data_hash != unit.problem.data_hash:
         raise RuntimeError(
             f"the data of problem '{unit.problem.name}' differ between processes; seed what builds them, "
             f"for example torch.Generator().manual_seed(0)"
         )
-    load = partial(_load_expected, unit, problem=problem)
-    weights = list(in_order(load, positions, unit.checkpoints[0].path, COPIES_AT_ONCE))
+    return problem
+
+
+def _computed(unit: Unit, problem: Problem, read: Sequence[Weights | Failure]) -> list[CheckpointResult | Failure]:
+    """One entry for each checkpoint that was read, or was not."""
+    weights = [each for each in read if not isinstance(each, Failure)]
+    compute = partial(_sample_and_measure, unit, problem)
+    found = attempt(compute, weights) if weights else []
+    if isinstance(found, Failure) and len(weights) > 1:
+        alone = [attempt(compute, [each]) for each in weights]
+    else:
+        alone = [found]
+    entries = iter([entry for each in alone for entry in ([each] if isinstance(each, Failure) else each)])
+    return [each if isinstance(each, Failure) else next(entries) for each in read]
+
+
+def _sample_and_measure(unit: Unit, problem: Problem, weights: Sequence[Weights]) -> list[CheckpointResult]:
     traces = sample_group(problem, weights, unit.sampler)
     acceptance_KC = np.full_like(traces.distance_KC, np.nan) if traces.acceptance_KC is None else traces.acceptance_KC
     return [
@@ -234,14 +239,12 @@ def _load(name: str, args: str, working_directory: Path, refinement: Refinement 
     return problem, digest.hexdigest()
 
 
-def group_size(checkpoints: int, chains: int, parameters: int) -> int:
-    """Checkpoints per unit: the power of two that makes 10 to 20 units, fewer if memory asks for it.
+def group_size(checkpoints: int) -> int:
+    """Checkpoints per unit: the power of two that makes 10 to 20 units.
 
     A power of two, because then most groups stay what they are while a training run adds checkpoints.
     """
-    by_progress = 1 << int(math.log2(max(1.0, checkpoints / 10)))
-    by_memory = UNIT_BYTES // max(1, parameters * chains * COPIES_PER_CHAIN * 4)
-    return max(1, min(by_progress, by_memory))
+    return 1 << int(math.log2(max(1.0, checkpoints / 10)))
 
 
 def tapered(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

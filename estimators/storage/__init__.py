@@ -8,6 +8,7 @@ environment, as the driver finds them, and never from a URL, so that a place can
 from estimators.storage.copies import (
     COPIES_AT_ONCE,
     ahead,
+    chunks_ahead,
     exists,
     fetch,
     fetch_outline,
@@ -27,6 +28,7 @@ __all__ = [
     "COPIES_AT_ONCE",
     "Location",
     "ahead",
+    "chunks_ahead",
     "exists",
     "fetch",
     "fetch_outline",

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -193,3 +194,10 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int 
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def chunks_ahead(function: Callable[[Item], Result], items: Iterable[Item], size: int) -> Iterator[list[Result]]:
+    """The function's results in order, so many at a time; while one list is used, threads compute of the next."""
+    results = ahead(function, items, min(size, COPIES_AT_ONCE))
+    while chunk := list(islice(results, size)):
+        yield chunk

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from estimators import Problem, SamplerConfig, estimate_llc
+from estimators import Problem, SamplerConfig, estimate_llc, llc
 from estimators.divergences import squared_error
 from estimators.llc import sample_group
 from estimators.seeds import BatchStream
@@ -111,6 +111,17 @@ def test_parameters_outside_the_restriction_do_not_count(engine: str) -> None:
 
     np.testing.assert_array_equal(restricted, expected)
     np.testing.assert_array_equal(frozen, expected)
+
+
+def test_as_many_checkpoints_are_held_together_as_fit_and_of_a_large_model_one():
+    data = (torch.zeros(4, 3),)
+    sizes = {
+        width: Problem(nn.Linear(width, width, device="meta"), data, lambda model, batch: None)
+        for width in (10, 1000, 10**4)
+    }
+    assert llc.together(sizes[10], chains=4) > 10**5
+    assert llc.together(sizes[1000], chains=4) * 4 * 4 * 4 * 1_001_000 <= llc.GROUP_BYTES
+    assert llc.together(sizes[10**4], chains=4) == 1
 
 
 def test_pairing_the_losses_cuts_the_spread_over_seeds() -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from estimators import llc
 from estimators.engines import memory
 from estimators.progress import silent
 from slt.errors import NodeError, OutputError
+from workers import units
 from workers.executor import Failure
 from workers.files import to_json, write_path, write_text
 from workers.store import JobFolder
 from workers.units import (
-    UNIT_BYTES,
     CheckpointResult,
     Unit,
     UnitResult,
@@ -35,14 +37,9 @@ from workers.units import (
 
 
 @given(st.integers(10, 5000))
-def test_a_job_of_small_models_is_cut_into_10_to_20_units(checkpoints):
-    size = group_size(checkpoints, chains=4, parameters=1000)
+def test_a_job_is_cut_into_10_to_20_units(checkpoints):
+    size = group_size(checkpoints)
     assert 10 <= math.ceil(checkpoints / size) <= 20
-
-
-def test_groups_of_large_models_stay_within_memory_and_hold_at_least_one():
-    assert group_size(1000, chains=4, parameters=10**6) * 4 * 4 * 4 * 10**6 <= UNIT_BYTES
-    assert group_size(1000, chains=4, parameters=10**12) == 1
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 9))
@@ -155,6 +152,30 @@ def test_another_version_of_the_code_refuses_to_compute(workplace):
     unit, *_ = units_of(workplace, code="slt-stages 0.0.1 torch 1.0 0123456789abcdef")
     with pytest.raises(NodeError, match=r"node .* has 'slt-stages .*' but the job began with 'slt-stages 0.0.1"):
         compute_unit(unit)
+
+
+def test_the_next_checkpoint_is_read_while_one_is_sampled_and_the_numbers_are_those_of_both_together(
+    workplace, monkeypatch
+):
+    unit, *_ = units_of(workplace)
+    at_once = compute_unit(unit)
+    monkeypatch.setattr(llc, "GROUP_BYTES", 1)  # as of a model that fills the memory: one after the other
+    second_is_read, read, sample = threading.Event(), units.load_fitting, units.sample_group
+
+    def load(checkpoint, *others):
+        if checkpoint == unit.checkpoints[1]:
+            second_is_read.set()
+        return read(checkpoint, *others)
+
+    def sample_when_the_second_is_read(problem, weights, config):
+        assert len(weights) == 1
+        assert second_is_read.wait(10)
+        return sample(problem, weights, config)
+
+    monkeypatch.setattr(units, "load_fitting", load)
+    monkeypatch.setattr(units, "sample_group", sample_when_the_second_is_read)
+    for one, other in zip(compute_unit(unit).entries, at_once.entries, strict=True):
+        np.testing.assert_allclose(one.excess_loss_CD, other.excess_loss_CD, rtol=1e-4)
 
 
 def test_a_checkpoint_that_is_removed_while_the_job_runs_is_one_failed_item_for_its_driver_too(workplace):
