@@ -112,6 +112,7 @@ class SimulatedCluster:
         self._running: dict[int, dict[int, tuple[int, int, float]]] = {}  # by node and slot
         self._free: list[int] = []  # nodes, once for each free slot; the last is taken first
         self._landed: deque[tuple[int, Failure | None]] = deque()
+        self._fresh = itertools.count(shape.nodes)
         for node in range(shape.nodes):
             self._join(node)
 
@@ -195,7 +196,7 @@ class SimulatedCluster:
                 self.again += 1
                 self._queue.appendleft((number, deaths + 1))
         self._free = [each for each in self._free if each != node]
-        fresh = max(self._running, default=node) + self._shape.nodes + 1  # no slow one comes again
+        fresh = next(self._fresh)  # no slow one comes again
         self._at(at + self._shape.seconds_to_replace, lambda when: self._join(fresh, when))
         self._place(at)
 
