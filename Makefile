@@ -13,7 +13,7 @@ help:  ## list the targets
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,service,s3]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,bench,service,s3]'
 	@touch $@
 
 demo: $(READY)  ## train a run that groks, estimate, detect stages, compare, write the report

@@ -26,10 +26,13 @@ from slt.trajectory import Floats
 EXAMPLES = 256
 """So many examples, drawn once, stand for the whole data where a potential is evaluated."""
 ACCEPTANCE = 0.92
-"""0.9 to 0.95 is what good runs have; nearer to 1 chains are short for their step, and the LLC is biased low."""
-SPREAD = 4 * NormalDist().inv_cdf(ACCEPTANCE / 2) ** 2
-"""Variance of Metropolis' log ratio at that acceptance: in equilibrium it is normal about minus half its variance v,
-and 2 Phi(-sqrt(v) / 2) is accepted (Roberts and Rosenthal 1998)."""
+"""Of a good step: 0.9 to 0.95 is what good runs have; nearer to 1 chains are short for their step, and the LLC low."""
+LEAST_ACCEPTANCE = 0.574
+"""Where Langevin proposals are most efficient (Roberts and Rosenthal 1998); SGLD refuses none, and goes wrong above."""
+MAX_BIAS = 0.025
+"""What the finite step may add to the LLC, relative to it: half of the standard error that is wished for."""
+LEAST_LLC = 0.5
+"""Of a regular model with one parameter: less is not measured against."""
 MAX_BATCH_NOISE = 0.1
 """Variance that batches may add to the injected one: so much too hot are the directions in which batches differ."""
 TINY = 1e-14
@@ -55,7 +58,7 @@ class Walkers:
         self._centers = group.centers.unsqueeze(1)
         width, like = self._centers.shape[-1], self._centers
         self._noise = NoiseStream(config.seed, chains, width, like.dtype, like.device)
-        self._position = self._start()
+        self._position, self._llc = self._start(), np.full(len(group.centers), math.nan)
         self.chain_steps = 0.0
 
     def walk(self, setting: Setting, steps: int) -> Floats:
@@ -72,11 +75,13 @@ class Walkers:
             slope = setting.n_beta * gradient + setting.localization * (self._position - self._centers)
             self._position = _proposal(self._position, slope, self._noise.next(), setting.step_size)
             excess.append(loss)
-        return _numbers(torch.stack(excess, dim=-1))
+        walked = _numbers(torch.stack(excess, dim=-1))
+        self._llc = setting.n_beta * walked[:, :, steps // 2 :].mean(axis=(1, 2))
+        return walked
 
     def restart(self) -> None:
         """Put every chain back on its checkpoint."""
-        self._position = self._start()
+        self._position, self._llc = self._start(), np.full_like(self._llc, math.nan)
 
     def acceptance(self, setting: Setting, proposals: int) -> Floats:
         """(K,) mean probability with which Metropolis would accept SGLD's proposals, from where the chains are.
@@ -85,13 +90,26 @@ class Walkers:
         `exp(U(w) - U(w')) q(w | w') / q(w' | w)`, U the potential `n_beta L_n(w) + gamma/2 |w - w*|^2` and q the
         density of the step. A proposal that is not finite is not accepted.
         """
-        log_ratio = self._log_ratio(setting, self._potential(setting, self._position), proposals)
+        log_ratio, _ = self._propose(setting, self._potential(setting, self._position), proposals)
         return _numbers(log_ratio.clamp(max=0).exp().mean(dim=(1, 2)))
 
-    def _log_ratio(self, setting: Setting, potential: tuple[Tensor, Tensor], proposals: int) -> Tensor:
-        """(K, C, proposals) of Metropolis; minus infinity for a proposal that is not finite."""
+    def bias(self, setting: Setting, proposals: int) -> Floats:
+        """(K,) what the finite step adds to the LLC, relative to that of the last walk, or to its median over probes if
+        that is larger: one scale for all checkpoints."""
+        return self._bias(setting, self._propose(setting, self._potential(setting, self._position), proposals)[1])
+
+    def _bias(self, setting: Setting, curvature: Tensor) -> Floats:
+        """In a bowl the LLC is sum_i h_i / 2 (h_i + gamma) (1 - epsilon (h_i + gamma) / 4): to first order in the step
+        epsilon sum_i h_i / 8 too large, with the h_i the curvatures of n_beta times the loss."""
+        least = max(float(np.median(self._llc)), min(LEAST_LLC, self._centers.shape[-1] / 20))
+        bias: Floats = setting.step_size / 8 * _numbers(curvature.mean(dim=(1, 2))) / np.maximum(self._llc, least)
+        return bias
+
+    def _propose(self, setting: Setting, potential: tuple[Tensor, Tensor], proposals: int) -> tuple[Tensor, Tensor]:
+        """Metropolis' log ratio, (K, C, proposals), and along the noise of each proposal the sum of the curvatures of
+        n_beta times the loss (Hutchinson 1990). For a proposal that is not finite: minus infinity, and infinity."""
         epsilon, (here, slope) = setting.step_size, potential
-        found = []
+        found, curvatures = [], []
         for _ in range(proposals):
             noise = self._noise.next()
             proposal = _proposal(self._position, slope, noise, epsilon)
@@ -99,7 +117,9 @@ class Walkers:
             back = (self._position - proposal + 0.5 * epsilon * slope_there).double().square().sum(dim=-1)
             log_ratio = here - there + 0.5 * (noise.double().square().sum(dim=-1) - back / epsilon)
             found.append(torch.nan_to_num(log_ratio, nan=-math.inf))
-        return torch.stack(found, dim=-1)
+            steeper = slope_there - slope - setting.localization * (proposal - self._position)
+            curvatures.append((noise * steeper).double().sum(dim=-1) / math.sqrt(epsilon))
+        return torch.stack(found, dim=-1), torch.stack(curvatures, dim=-1).nan_to_num(nan=math.inf)
 
     def batch_noise(self, n_beta: float) -> Floats:
         """(K,) variance per unit step^2 / 4 that batches add to SGLD's noise, in the directions in which they differ.
@@ -118,21 +138,35 @@ class Walkers:
         size = 0.5 * (first.square().sum(dim=-1) + second.square().sum(dim=-1)).double().mean(dim=1)
         return _numbers(0.5 * n_beta**2 * overlap / size.clamp(min=torch.finfo(torch.float64).tiny))
 
-    def largest_step(self, setting: Setting, *, proposals: int = 4, precision: float = 1.2) -> float:
-        """The step that the most demanding checkpoint accepts with probability `ACCEPTANCE`, batches adding little.
+    def largest_step(
+        self,
+        setting: Setting,
+        *,
+        acceptance: float = ACCEPTANCE,
+        bias: float = math.inf,
+        proposals: int = 4,
+        precision: float = 1.2,
+    ) -> float:
+        """The largest step that every checkpoint bears: accepted so often, adding so little to the LLC, batches little.
 
-        Read off the spread of the log ratio over proposals from one place, and not off its mean: chains that are still
-        on their way outwards climb with every step, and in thousands of dimensions that alone has proposals refused.
-        The spread grows like the cube of the step, which leads to the answer in two or three tries; chains stay.
+        Acceptance is read off the spread of the log ratio over proposals from one place, and not off its mean: chains
+        that are still on their way outwards climb with every step, and in thousands of dimensions that alone has
+        proposals refused. In equilibrium the log ratio is normal about minus half its variance v, and
+        2 Phi(-sqrt(v) / 2) is accepted (Roberts and Rosenthal 1998). The spread grows like the cube of the step and the
+        bias like the step, which leads to the answer in two or three tries; chains stay.
         """
+        most = 4 * NormalDist().inv_cdf(acceptance / 2) ** 2
         low, high = 0.0, math.inf
         step, potential = setting.step_size, self._potential(setting, self._position)
         while TINY < step < 1 / TINY:
-            log_ratio = self._log_ratio(replace(setting, step_size=step), potential, proposals)
+            tried = replace(setting, step_size=step)
+            log_ratio, curvature = self._propose(tried, potential, proposals)
             spread = float(log_ratio.var(dim=-1).mean(dim=1).nan_to_num(nan=math.inf).max())
-            low, high = (step, high) if spread <= SPREAD else (low, step)
-            cube = SPREAD / spread if spread > 0 else math.inf
-            factor = min(max(cube ** (1 / 3), 0.1), 10.0)
+            factor = (most / spread) ** (1 / 3) if spread > 0 else 10.0
+            if bias < math.inf and (added := float(self._bias(tried, curvature).max())) > 0:
+                factor = min(factor, bias / added)
+            factor = min(max(factor, 0.1), 10.0)
+            low, high = (step, high) if factor >= 1 else (low, step)
             guess = step * factor
             close = max(factor, 1 / factor) < precision
             step = guess if low < guess < high else math.sqrt(low * high)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from estimators.acceptance import EXAMPLES, Walkers
+from estimators.acceptance import EXAMPLES, LEAST_ACCEPTANCE, MAX_BIAS, Walkers
 from estimators.group import Group, Weights, prepare
 from estimators.llc import sample_group
 from estimators.problem import Problem, n_samples
@@ -230,15 +230,17 @@ class _Search:
             return setting
         logs = []
         for _ in range(PLACES):
-            logs.append(math.log(walkers.largest_step(setting, proposals=4, precision=1.15)))
-            walkers.walk(replace(setting, step_size=math.exp(float(np.mean(logs)))), 10)
-        return replace(setting, step_size=rules.rounded_down(math.exp(float(np.mean(logs)))))
+            borne = walkers.largest_step(setting, acceptance=LEAST_ACCEPTANCE, bias=MAX_BIAS, precision=1.15)
+            logs.append(math.log(borne))
+            setting = replace(setting, step_size=borne)
+            walkers.walk(setting, int(min(max(self._memory(setting) / 2, 20), 60)))
+        return replace(setting, step_size=rules.rounded_down(math.exp(float(np.mean(logs[1:])))))
 
     def _pilot(self, setting: Setting) -> tuple[Trial, Floats, Length]:
         """A longer run from w* with the job's own engine and chains, after the step was refined on settled chains."""
         walkers = Walkers(self.group, self.base)
         setting = self._refined(walkers, setting)
-        accepted = float(walkers.acceptance(setting, 8).min())
+        accepted, bias = float(walkers.acceptance(setting, 8).min()), float(walkers.bias(setting, 8).max())
         self.chain_steps += walkers.chain_steps
         memory = self._memory(setting)
         draws = int(min(max(5 * memory, 200), 500))
@@ -249,7 +251,7 @@ class _Search:
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws
         found = length(excess_KCD[self.judged], TARGET, self.base.chains, memory)
         settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
-        trial = self._judge(setting, accepted, settled, short=False)
+        trial = replace(self._judge(setting, accepted, settled, short=False), bias=bias)
         return trial, setting.n_beta * excess_KCD.mean(axis=1), found
 
     def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:

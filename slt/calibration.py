@@ -64,6 +64,7 @@ class Trial:
         localized_share: of the LLC's size, -d log LLC / d log localization: 1 where it only measures gamma.
         resolution: range of the LLC over the probes in standard errors, which are larger where chains are slow.
         score: resolution, as far as it counts, times the share that is not gamma's; 0 if no probe is healthy.
+        bias: what the finite step adds to the LLC, relative, at the checkpoint where it is largest; NaN if not known.
     """
 
     setting: Setting
@@ -75,6 +76,7 @@ class Trial:
     localized_share: float = math.nan
     resolution: float = math.nan
     score: float = 0.0
+    bias: float = math.nan
 
     def healthy(self, probes: Sequence[int]) -> int:
         """How many of these probes are."""

@@ -44,8 +44,8 @@ def sentences(
         f"every one past the first decade of steps."
         + (f" {left_out} more would have left little but localization of the LLC." if left_out else ""),
         f"n_beta {setting.n_beta:g} and localization {setting.localization:g}: {_why(pilot, trials)}",
-        f"Step size {setting.step_size:g}: Metropolis would accept {pilot.acceptance:.0%} of the proposals at the most "
-        f"demanding checkpoint.",
+        f"Step size {setting.step_size:g}: at the most demanding checkpoint it adds {pilot.bias:.1%} to the LLC, and "
+        f"Metropolis would accept {pilot.acceptance:.0%} of its proposals.",
         f"Burn-in {length.burn_in}: the slowest probe settles after {length.settles_after} draws. "
         f"Draws {length.draws}: one in {length.correlation_time:.0f} is independent, which leaves a standard error of "
         f"{length.relative_error:.1%} of the LLC or less.",
