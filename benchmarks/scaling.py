@@ -148,7 +148,7 @@ def crowd(count: int = 100_000, in_flight: int = 16_000) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def speed_up(checkpoints: int = 100, draws: int = 100, rounds: int = 2) -> dict[str, Any]:
+def speed_up(checkpoints: int = 100, draws: int = 300, rounds: int = 2) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in ("one", "two", "alone_one", "alone_two")}
     with tempfile.TemporaryDirectory() as directory:
         units = real_units(Path(directory), checkpoints, draws)
