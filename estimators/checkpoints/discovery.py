@@ -6,6 +6,7 @@ import math
 import os
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -95,14 +96,15 @@ def _claimed(directory: Location, sizes: Mapping[str, int], notes: list[str]) ->
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
         names = sorted(name for name in files if not _COMPANION.search(name))
         half = [name for name in names if _HALF_WRITTEN.search(name)]
-        names = [name for name in names if name not in half]
+        names = [name for name in names if not _HALF_WRITTEN.search(name)]
         notes += [f"{folder / name} is half-written, left by an interrupted save; skipped" for name in half]
         names = [name for name in names if not name.startswith(".")]
         for format_ in FORMATS.values():
-            for claim in format_.claims(folder, [*names, *folders]):
-                names = [name for name in names if name not in claim.names]
-                folders[:] = [name for name in folders if name not in claim.names]
-                yield claim, format_
+            claims = format_.claims(folder, [*names, *folders])
+            claimed = {name for claim in claims for name in claim.names}
+            names = [name for name in names if name not in claimed]
+            folders[:] = [name for name in folders if name not in claimed]
+            yield from ((claim, format_) for claim in claims)
         strange = [name for name in names if Path(name).suffix.lower() not in _TEXT and Path(name).suffix]
         if strange:
             more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
@@ -218,10 +220,11 @@ def _gaps(steps: Sequence[int]) -> list[str]:
     if len(linear) < 5:
         return []
     widths = linear if _unevenness(linear) < _unevenness(log) else log
+    counts = Counter(linear)
     notes = []
     for i in range(1, len(widths) - 1):
         # Between small steps of a log-spaced run, rounding alone makes a gap of 2 beside gaps of 1.
-        beyond_rounding = linear[i] >= 4 or len(set(linear[:i] + linear[i + 1 :])) == 1
+        beyond_rounding = linear[i] >= 4 or len(counts) - (counts[linear[i]] == 1) == 1
         if widths[i] >= 1.9 * max(widths[i - 1], widths[i + 1]) and beyond_rounding:
             left, right = after_start[i], after_start[i + 1]
             notes.append(f"no checkpoint between steps {left} and {right}, where their spacing suggests one")
