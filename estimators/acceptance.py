@@ -20,7 +20,7 @@ from estimators.engines.memory import checkpoints_at_once
 from estimators.group import Group
 from estimators.sampler import SamplerConfig
 from estimators.seeds import NoiseStream
-from slt.calibration import Setting
+from slt.calibration import Setting, least_llc
 from slt.trajectory import Floats
 
 EXAMPLES = 256
@@ -31,8 +31,6 @@ LEAST_ACCEPTANCE = 0.574
 """Where Langevin proposals are most efficient (Roberts and Rosenthal 1998); SGLD refuses none, and goes wrong above."""
 MAX_BIAS = 0.025
 """What the finite step may add to the LLC, relative to it: half of the standard error that is wished for."""
-LEAST_LLC = 0.5
-"""Of a regular model with one parameter: less is not measured against."""
 MAX_BATCH_NOISE = 0.1
 """Variance that batches may add to the injected one: so much too hot are the directions in which batches differ."""
 TINY = 1e-14
@@ -101,7 +99,7 @@ class Walkers:
     def _bias(self, setting: Setting, curvature: Tensor) -> Floats:
         """In a bowl the LLC is sum_i h_i / 2 (h_i + gamma) (1 - epsilon (h_i + gamma) / 4): to first order in the step
         epsilon sum_i h_i / 8 too large, with the h_i the curvatures of n_beta times the loss."""
-        least = max(float(np.median(self._llc)), min(LEAST_LLC, self._centers.shape[-1] / 20))
+        least = max(float(np.median(self._llc)), least_llc(self._centers.shape[-1]))
         bias: Floats = setting.step_size / 8 * _numbers(curvature.mean(dim=(1, 2))) / np.maximum(self._llc, least)
         return bias
 

@@ -156,7 +156,7 @@ def trial(
         llc.append(float(n_beta * excess_loss_CD.mean()))
         error.append(float(n_beta * excess_loss_CD.std() / math.sqrt(max(ess, 1.0))) if ess == ess else math.nan)
         kind = VerdictKind.OK if verdict.kind in (_WANTS_MORE if short else _SLOW) else verdict.kind
-        if kind is VerdictKind.OK and llc[-1] + 2 * error[-1] < min(ONE_PARAMETER, parameters / 20):
+        if kind is VerdictKind.OK and llc[-1] + 2 * error[-1] < least_llc(parameters):
             words.append(ONLY_GAMMA)
         elif kind is VerdictKind.OK and memory > LONGEST_MEMORY and _unsettled(excess_loss_CD):
             words.append(TOO_SLOW)
@@ -166,6 +166,11 @@ def trial(
         words[k] = VerdictKind.SATURATED.value if words[k] == "ok" else words[k]
     slowness = max(1.0, memory / excess_loss_KCD.shape[2])
     return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words), slowness)
+
+
+def least_llc(parameters: int) -> float:
+    """An LLC below it has lost a model of so many moving parameters; few of them may have a small one."""
+    return min(ONE_PARAMETER, parameters / 20)
 
 
 def _unsettled(excess_loss_CD: Floats) -> bool:

@@ -159,10 +159,9 @@ def _computed(unit: Unit, problem: Problem, read: Sequence[Weights | Failure]) -
     compute = partial(_sample_and_measure, unit, problem)
     found = attempt(compute, weights) if weights else []
     if isinstance(found, Failure) and len(weights) > 1:
-        alone = [attempt(compute, [each]) for each in weights]
-    else:
-        alone = [found]
-    entries = iter([entry for each in alone for entry in ([each] if isinstance(each, Failure) else each)])
+        return [entry for each in read for entry in _computed(unit, problem, [each])]
+    sampled: Sequence[CheckpointResult | Failure] = [found] if isinstance(found, Failure) else found
+    entries = iter(sampled)
     return [each if isinstance(each, Failure) else next(entries) for each in read]
 
 
