@@ -54,15 +54,26 @@ def connect(address: str | None, cores: int, user_code: Iterable[Path]) -> None:
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(**options)
+        _start(options)
         if main:  # Ray puts one of its own in place, which ends the process with a stack trace
             signal.signal(signal.SIGTERM, handler)
-    except (ConnectionError, RayError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises Exception itself where its processes are late
         where = address or "on this machine"
         token = ", or the cluster's token in RAY_AUTH_TOKEN" if address else ""
         raise BadInput(
             f"Ray {where} cannot be used: {first_line(error)}; run with --serial, or check --address{token}"
         ) from None
+
+
+def _start(options: Mapping[str, Any]) -> None:
+    """`ray.init`; a second time where a busy machine did not start Ray's processes in the 30 s that Ray allows them."""
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        ray.shutdown()
+        ray.init(**options)
 
 
 def answers() -> bool:

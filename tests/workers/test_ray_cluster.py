@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("ray")
 
 from tests.workers.ray_clusters import add_node, cluster_of, connected
-from workers.ray_cluster import card_bytes, share_of_card, slots, smallest_card
+from slt.errors import BadInput
+from workers.ray_cluster import LOCAL, card_bytes, connect, share_of_card, slots, smallest_card
 
 GIB = 2**30
 
@@ -58,6 +59,26 @@ def test_the_smallest_card_is_asked_of_the_cards_own_tool(tmp_path, monkeypatch)
     a_tool_that_knows_cards(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
     assert card_bytes() == 40960 * 2**20
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_a_ray_that_is_late_is_started_once_more_and_then_said_to_be_late(monkeypatch, late):
+    import ray
+
+    starts = []
+
+    def init(**options: object) -> None:
+        starts.append(options["num_cpus"])
+        if len(starts) <= late:  # Ray's own words, and its own class
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    if late == 1:
+        connect(LOCAL, 2, [])
+    else:
+        with pytest.raises(BadInput, match="cannot be used: The current node timed out during startup"):
+            connect(None, 2, [])
+    assert starts == [2, 2]
 
 
 @pytest.mark.slow

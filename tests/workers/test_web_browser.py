@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -13,8 +12,11 @@ import pytest
 from estimators.problems import train
 from tests.workers.patience import PATIENCE, until
 from tests.workers.web_visit import (
+    ALL_UNITS,
     CHECKPOINTS,
     CHROMIUM,
+    FEW_UNITS,
+    ONE_UNIT,
     PROBLEM_ARGS,
     SAMPLER,
     Service,
@@ -102,9 +104,9 @@ def test_a_job_goes_from_the_form_over_a_growing_curve_and_a_reload_to_its_repor
     assert "token" not in page.url
     page.get_by_role("link", name="New job").last.click()
     page.get_by_label("Name").fill("from_the_form")
-    page.get_by_label("Problem (required)").fill("slow_linear:build")
+    page.get_by_label("Problem (required)").fill("gated_linear:build")
     page.get_by_label("Checkpoints").fill(str(run))
-    arguments = PROBLEM_ARGS | {"seconds": 0.06}
+    arguments = PROBLEM_ARGS | {"allowed": service.allow("from_the_form", ONE_UNIT)}
     page.get_by_label("Arguments").fill("\n".join(f"{name}: {value}" for name, value in arguments.items()))
     page.get_by_label("Measures").fill("loss, weight_norm, singular_values")
     page.get_by_label("Events").fill(str(run / "events.csv"))
@@ -115,12 +117,14 @@ def test_a_job_goes_from_the_form_over_a_growing_curve_and_a_reload_to_its_repor
 
     seen.until("text=running")
     first = until(seen.points, "the curve's first points")
+    service.allow("from_the_form", FEW_UNITS)
     more = until(lambda: seen.points() > first and seen.points(), "the curve to grow")
     assert first < more < CHECKPOINTS
     page.reload()
     after = until(seen.points, "the curve after the reload")
     assert more <= after < CHECKPOINTS
     assert page.get_by_role("heading", level=1).inner_text() == "from_the_form"
+    service.allow("from_the_form", ALL_UNITS)
     until(lambda: seen.points() == CHECKPOINTS, "the whole curve")
     seen.until("text=succeeded")
     until(lambda: page.locator("#boundaries tbody tr").count() >= 3, "boundaries")
@@ -140,7 +144,7 @@ def test_a_job_goes_from_the_form_over_a_growing_curve_and_a_reload_to_its_repor
 
 
 def test_a_job_is_cancelled_and_resumed_and_keeps_what_was_done(go: Open, service: Service, run: Path) -> None:
-    job = service.submit("to_cancel", run, seconds=0.1)
+    job = service.submit("to_cancel", run, ONE_UNIT)
     seen = go(f"#/jobs/{job}")
     page = seen.page
     until(lambda: seen.points() > 0, "the curve's first points")
@@ -151,7 +155,8 @@ def test_a_job_is_cancelled_and_resumed_and_keeps_what_was_done(go: Open, servic
     page.get_by_role("button", name="Cancel the job").click()
     seen.until(".state-stopped")
     kept = seen.points()
-    assert kept > 0
+    assert 0 < kept < CHECKPOINTS
+    service.allow("to_cancel", FEW_UNITS)
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Resume the job").click()
     seen.until(".state-running")
@@ -276,14 +281,14 @@ def test_without_a_token_there_is_the_login_and_nothing_else(go: Open, service: 
 
 
 def test_a_killed_service_is_found_again_by_the_page(go: Open, service: Service, run: Path) -> None:
-    job = service.submit("outlives", run, seconds=0.04)
+    job = service.submit("outlives", run, ONE_UNIT)
     seen = go(f"#/jobs/{job}")
     until(lambda: seen.points() > 0, "the curve's first points")
     port = service.port
     service.kill()
     seen.until("#connection:has-text('Connection lost')")
-    time.sleep(1)
     service.start(port)
+    service.allow("outlives", ALL_UNITS)
     until(lambda: seen.page.locator("#connection").inner_text() == "", "the page to find the service")
     until(lambda: seen.points() == CHECKPOINTS, "the whole curve, without a reload")
     seen.until(".state-succeeded")

@@ -29,23 +29,31 @@ PROBLEM_ARGS = {"width": 16, "layers": 2, "singular_values": [8, 4, 2, 1], "n_sa
 SAMPLER = {
     "step_size": 1e-4, "n_beta": 10, "localization": 100, "chains": 2, "draws": 60, "burn_in": 20, "reference": "self",
 }  # fmt: skip
-MODULE = '''
-"""The linear network, each step of a chain at least so many seconds long, however fast the machine is."""
+MODULE = """
+"The linear network, each process of which computes the loss as often as a file allows, and then waits for more."
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from estimators.problems.linear_network import build as quick
 
+computed = 0
 
-def build(seconds=0.0, **settings):
+
+def build(allowed="", **settings):
     problem = quick(**settings)
 
     def loss(model, batch):
-        time.sleep(seconds)
+        global computed
+        computed += 1
+        while allowed and computed > int(Path(allowed).read_text() or 0):
+            time.sleep(0.05)
         return problem.loss(model, batch)
 
     return replace(problem, loss=loss)
-'''
+"""
+ONE_UNIT, FEW_UNITS, ALL_UNITS = 120, 400, 10**9
+"""How often a process may compute the loss: a unit takes 80 steps and a few more, and the run has 17 units."""
 
 
 class Service:
@@ -57,9 +65,9 @@ class Service:
 
     def start(self, port: int = 0) -> None:
         """Start it, with the problem of this file, and wait until it listens."""
-        (self.folder.parent / "slow_linear.py").write_text(MODULE)
+        (self.folder.parent / "gated_linear.py").write_text(MODULE)
         command = [str(Path(sys.executable).with_name("slt").absolute()), "serve", "--folder", str(self.folder)]
-        command += ["--root", str(self.root), "--port", str(port), "--module", "slow_linear"]
+        command += ["--root", str(self.root), "--port", str(port), "--module", "gated_linear"]
         with open(self._log, "wb") as log:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
                 command, cwd=self.folder.parent, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -77,10 +85,16 @@ class Service:
         """What a user copies from the terminal."""
         return (self.folder / "token").read_text(encoding="utf-8").strip()
 
-    def submit(self, name: str, checkpoints: Path, seconds: float = 0.0, **settings: Any) -> str:
+    def allow(self, name: str, computations: int) -> str:
+        """Let each process of a job compute the loss so many times in all; returns the file that says so."""
+        path = self.folder.parent / f"{name}.allowed"
+        path.write_text(str(computations))
+        return str(path)
+
+    def submit(self, name: str, checkpoints: Path, allowed: int = ALL_UNITS, **settings: Any) -> str:
         """Submit a job as a program would; returns its id."""
-        job = {"name": name, "checkpoints": str(checkpoints), "problem": "slow_linear:build", "sampler": SAMPLER}
-        job["problem_args"] = {**PROBLEM_ARGS, "seconds": seconds}
+        job = {"name": name, "checkpoints": str(checkpoints), "problem": "gated_linear:build", "sampler": SAMPLER}
+        job["problem_args"] = {**PROBLEM_ARGS, "allowed": self.allow(name, allowed)}
         return str(self._ask("POST", "/api/jobs", {"job": {**job, **settings}})["id"])
 
     def job(self, job_id: str) -> dict[str, Any]:
