@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("ray")
 
-from tests.workers.ray_clusters import add_node, cluster_of, connected
 from slt.errors import BadInput
+from tests.workers.ray_clusters import add_node, cluster_of, connected
 from workers.ray_cluster import LOCAL, card_bytes, connect, share_of_card, slots, smallest_card
 
 GIB = 2**30
