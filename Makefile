@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Two files at a time, of the slow ones, which mostly wait for other processes, three. A file's tests stay together, and share what they start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test fast lint bench bench-stages clean
+.PHONY: help demo test fast lint bench bench-runs bench-cluster bench-stages clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,14 @@ lint: $(READY)  ## ruff, mypy and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## us and the peers side by side on the same work
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## the estimator and its peer side by side on the same work, and against exact values
+	$(BIN)/python -m benchmarks estimator
+
+bench-runs: $(READY)  ## what the estimator promises of whole runs: intervals, stages, automatic settings
+	$(BIN)/python -m benchmarks runs
+
+bench-cluster: $(READY)  ## the service under load, Ray on this machine, a simulated cluster of 1,000 nodes
+	$(BIN)/python -m benchmarks cluster
 
 bench-stages: $(READY)  ## the stage detector and its peers on curves with known stages; writes benchmarks/STAGES.md
 	$(BIN)/python -m benchmarks.stages

@@ -2,8 +2,10 @@
 
     python -m benchmarks [NAME ...] [--write]
 
-With --write the tables, and the machine that they are of, go into benchmarks/RESULTS.md, where each benchmark has a
-section of its own; sections of benchmarks that were not run, or that failed, stay as they are.
+NAME is a benchmark or one of the groups `estimator` (against the peer and against exact values), `runs` (what it
+promises of whole runs) and `cluster` (the service, and Ray). With --write the tables, and the machine that they are of,
+go into benchmarks/RESULTS.md, where each benchmark has a section of its own; sections of benchmarks that were not run,
+or that failed, stay as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +35,11 @@ BENCHMARKS = {
     "automatic": "automatic settings against documented ones: verdicts and stages of five runs",
     "scaling": "overhead, speed-up and memory over Ray, and 100,000 units as the driver sees them",
     "simulation": "1,000 nodes and 100,000 units: the real driver on a simulated cluster, against the model",
+}
+GROUPS = {
+    "estimator": ("speed", "memory", "cost", "bounds", "paired", "exact", "controls"),
+    "runs": ("coverage", "saddle_to_saddle", "automatic"),
+    "cluster": ("service", "scaling", "simulation"),
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TITLE = (
@@ -74,13 +81,15 @@ def write(tables: dict[str, str], path: Path = RESULTS) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all if none is named")
+    everything = [*GROUPS, *BENCHMARKS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(everything)}; all if none is named")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(BENCHMARKS):
-        parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if unknown := set(options.names) - {*everything}:
+        parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
+    asked = [name for given in options.names or GROUPS for name in GROUPS.get(given, (given,))]
     failed = []
-    for name in options.names or BENCHMARKS:
+    for name in asked:
         print(f"\n== {name}: {BENCHMARKS[name]}\n", flush=True)
         table = run(name)
         if table is None:

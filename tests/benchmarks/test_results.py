@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from benchmarks.__main__ import BENCHMARKS, write
+from benchmarks.__main__ import BENCHMARKS, GROUPS, write
 
 
 def test_a_benchmark_replaces_its_own_section_and_no_other(tmp_path):
@@ -21,3 +21,8 @@ def test_sections_are_in_the_order_of_the_benchmarks(tmp_path):
     text = path.read_text()
     places = [text.index(f"table of {name}") for name in BENCHMARKS]
     assert places == sorted(places)
+
+
+def test_every_benchmark_is_in_one_group():
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(BENCHMARKS)
+    assert not set(GROUPS) & set(BENCHMARKS)
