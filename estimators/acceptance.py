@@ -88,13 +88,13 @@ class Walkers:
         `exp(U(w) - U(w')) q(w | w') / q(w' | w)`, U the potential `n_beta L_n(w) + gamma/2 |w - w*|^2` and q the
         density of the step. A proposal that is not finite is not accepted.
         """
-        log_ratio, _ = self._propose(setting, self._potential(setting, self._position), proposals)
-        return _numbers(log_ratio.clamp(max=0).exp().mean(dim=(1, 2)))
+        return self.acceptance_and_bias(setting, proposals)[0]
 
-    def bias(self, setting: Setting, proposals: int) -> Floats:
-        """(K,) what the finite step adds to the LLC, relative to that of the last walk, or to its median over probes if
-        that is larger: one scale for all checkpoints."""
-        return self._bias(setting, self._propose(setting, self._potential(setting, self._position), proposals)[1])
+    def acceptance_and_bias(self, setting: Setting, proposals: int) -> tuple[Floats, Floats]:
+        """(K,) acceptance, and (K,) what the finite step adds to the LLC, relative to that of the last walk, or to its
+        median over probes if that is larger: one scale for all checkpoints."""
+        log_ratio, curvature = self._propose(setting, self._potential(setting, self._position), proposals)
+        return _numbers(log_ratio.clamp(max=0).exp().mean(dim=(1, 2))), self._bias(setting, curvature)
 
     def _bias(self, setting: Setting, curvature: Tensor) -> Floats:
         """In a bowl the LLC is sum_i h_i / 2 (h_i + gamma) (1 - epsilon (h_i + gamma) / 4): to first order in the step

@@ -37,6 +37,8 @@ SCOUTS = 2
 TARGET = 0.05
 """Wished standard error of the LLC, relative."""
 PILOTS = 3
+PROPOSALS = 8
+"""Of which a pilot's acceptance and bias are the mean."""
 PLACES = 3
 LEAST_SCOUTING = 60
 """Draws of a short run."""
@@ -44,8 +46,12 @@ STEPPING = 1.45
 """What a short run costs over its draws, walking while its step is found included."""
 TRYING = 0.3
 """The same for the steps that are tried in it, which are tried on `EXAMPLES` examples and not on a batch."""
-PILOT = 500
-"""What a pilot run with its step's refinement costs, in sampler steps of each of its chains."""
+LONGER = 1.5
+"""So many times as long a run may half the localization ask for."""
+PILOT = 660
+"""What a pilot run costs, and another with half its localization, in sampler steps of each of its chains."""
+SEARCH = 24
+"""What finding the step costs from close by, in evaluations of the potential."""
 LEAST_PILOT = 100
 LEAST_RUN = 350
 """Draws, with burn-in, that a run will have at least when calibration chooses them."""
@@ -59,7 +65,7 @@ class Calibration:
         config: the chosen settings, complete.
         steps: (K,) training steps of the probed checkpoints.
         trials: the table of short runs, best first.
-        pilot: the trial of the longer run with the chosen setting.
+        pilot: the trial of the longer run with the chosen setting; its localization may be half of a pair's.
         pilot_trace_KD: (K, D) mean over chains of n_beta * excess loss in the pilot.
         length: how burn-in and draws were found.
         sentences: what was chosen and why; or why nothing is healthy, and what would help.
@@ -83,6 +89,25 @@ class Calibration:
     def cost_ratio(self) -> float:
         """Of calibration to the run."""
         return self.chain_steps / self.run_chain_steps
+
+
+@dataclass(frozen=True)
+class _Pilot:
+    """A longer run from w* with the job's own engine and chains.
+
+    Attributes:
+        trial: its setting, judged.
+        trace_KD: as in `Calibration`.
+        length: what it says of the run's.
+        resolution: how well a run of that length tells the judged probes apart (`slt.calibration.told_apart`).
+        walkers: chains that have settled with its setting.
+    """
+
+    trial: Trial
+    trace_KD: Floats
+    length: Length
+    resolution: float
+    walkers: Walkers
 
 
 def probe_positions(steps: Sequence[float]) -> list[int]:
@@ -149,25 +174,44 @@ class _Search:
         grid = rules.candidates(n_samples(self.problem), *given, self._affordable(LEAST_SCOUTING))
         draws = int(min(max(self._affordable(1) / len(grid), LEAST_SCOUTING), 300))
         ranked = rules.ranked(self._scout(grid, draws), self.judged)
-        best = self._best_pilot(ranked, len(grid))
+        tried = self._best_pilot(ranked, len(grid))
+        chosen = self._loosened(tried)
         self.progress(len(grid) + PILOTS, len(grid) + PILOTS, "settings chosen")
-        return self._result(ranked, len(grid) - len(ranked), *best)
+        return self._result(ranked, len(grid) - len(ranked), tried, chosen)
 
-    def _best_pilot(self, ranked: Sequence[Trial], done: int) -> tuple[Trial, Floats, Length]:
+    def _best_pilot(self, ranked: Sequence[Trial], done: int) -> _Pilot:
         """Of longer runs, best pair first, until one is good or the budget is spent."""
-        pilots: list[tuple[Trial, Floats, Length]] = []
+        pilots: list[_Pilot] = []
         waiting = list(ranked)
         while waiting and len(pilots) < PILOTS:
             self.progress(done + len(pilots), done + PILOTS, f"pilot run {len(pilots) + 1}")
             before = self.chain_steps
             pilots.append(self._pilot(waiting.pop(0).setting))
-            best = max(pilots, key=lambda each: (self._good(each), each[0].healthy(self.judged)))  # the first of equals
-            run = self._run_chain_steps(best[2].burn_in, best[2].draws)
-            if self._good(best) or 2 * self.chain_steps - before > SHARE_OF_RUN * max(run, self._least_run()):
+            best = max(pilots, key=lambda each: (self._good(each), each.trial.healthy(self.judged)))  # first of equals
+            if self._good(best) or 2 * self.chain_steps - before > self._budget(best):
                 break
-            failed = pilots[-1][0]
+            failed = pilots[-1].trial
             waiting = [each for each in waiting if rules.better_than_failed(each, failed, self.judged)]
         return best
+
+    def _loosened(self, tried: _Pilot) -> _Pilot:
+        """The same with half the localization, if a run not much longer then tells checkpoints apart as well."""
+        gamma = tried.trial.setting.localization
+        setting = replace(tried.trial.setting, localization=gamma / 2)
+        settling = int(min(max(self._memory(setting), 20), 60))
+        steps = self._pilot_draws(setting) + 2 * settling + (2 * PROPOSALS + SEARCH) * self._examples_per_batch()
+        cost = steps * len(self.steps) * self.base.chains * self.base.steps_between_draws
+        affordable = self.chain_steps + cost <= self._budget(tried)
+        if "localization" not in self.automatic or not self._good(tried) or not affordable:
+            return tried
+        tried.walkers.walk(setting, settling)
+        if "step_size" in self.automatic:
+            setting = replace(setting, step_size=rules.rounded_down(self._borne(tried.walkers, setting)))
+            tried.walkers.walk(setting, settling)
+        looser = self._longer(tried.walkers, setting)
+        as_well = rules.tells_apart_as_well(looser.resolution, tried.resolution)
+        longer = looser.length.whole > LONGER * tried.length.whole
+        return looser if as_well and not longer and self._good(looser) else tried
 
     def _losses(self, group: Group) -> Floats:
         """With the checkpoint's own outputs as reference there is no common level that chains could saturate at."""
@@ -184,9 +228,22 @@ class _Search:
         least = LEAST_RUN if {"draws", "burn_in"} & self.automatic else self.base.draws + self.base.burn_in
         return self._run_chain_steps(0, least)
 
+    def _borne(self, walkers: Walkers, setting: Setting) -> float:
+        """The largest step for chains that have settled."""
+        return walkers.largest_step(setting, acceptance=LEAST_ACCEPTANCE, bias=MAX_BIAS, precision=1.15)
+
+    def _budget(self, pilot: _Pilot) -> float:
+        """What calibration may cost, in chain-steps, if the run is as long as this pilot says."""
+        run = self._run_chain_steps(pilot.length.burn_in, pilot.length.draws)
+        return SHARE_OF_RUN * max(run, self._least_run())
+
+    def _examples_per_batch(self) -> float:
+        """What a proposal's potential costs over a step."""
+        return min(EXAMPLES, self.group.n_samples) / (self.group.batch_size or self.group.n_samples)
+
     def _affordable(self, draws: int) -> float:
         """Short runs of so many draws, with the search for their steps, that leave room for one pilot."""
-        tried = TRYING * min(EXAMPLES, self.group.n_samples) / (self.group.batch_size or self.group.n_samples)
+        tried = TRYING * self._examples_per_batch()
         left = SHARE_OF_RUN * self._least_run() - PILOT * len(self.steps) * self.base.chains
         return max(left, 0.0) / ((STEPPING + tried) * draws * len(self.steps) * SCOUTS)
 
@@ -230,29 +287,42 @@ class _Search:
             return setting
         logs = []
         for _ in range(PLACES):
-            borne = walkers.largest_step(setting, acceptance=LEAST_ACCEPTANCE, bias=MAX_BIAS, precision=1.15)
+            borne = self._borne(walkers, setting)
             logs.append(math.log(borne))
             setting = replace(setting, step_size=borne)
             walkers.walk(setting, int(min(max(self._memory(setting) / 2, 20), 60)))
         return replace(setting, step_size=rules.rounded_down(math.exp(float(np.mean(logs[1:])))))
 
-    def _pilot(self, setting: Setting) -> tuple[Trial, Floats, Length]:
-        """A longer run from w* with the job's own engine and chains, after the step was refined on settled chains."""
+    def _pilot(self, setting: Setting) -> _Pilot:
+        """A longer run after the step was refined on settled chains."""
         walkers = Walkers(self.group, self.base)
-        setting = self._refined(walkers, setting)
-        accepted, bias = float(walkers.acceptance(setting, 8).min()), float(walkers.bias(setting, 8).max())
+        return self._longer(walkers, self._refined(walkers, setting))
+
+    def _longer(self, walkers: Walkers, setting: Setting) -> _Pilot:
+        """The longer run itself; the walkers have settled with its setting and say what its step does."""
+        accepted, bias = walkers.acceptance_and_bias(setting, PROPOSALS)
         self.chain_steps += walkers.chain_steps
-        memory = self._memory(setting)
-        draws = int(min(max(5 * memory, 200), 500))
-        if not {"draws", "burn_in"} & self.automatic:
-            draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
+        walkers.chain_steps = 0.0
+        memory, draws = self._memory(setting), self._pilot_draws(setting)
         config = replace(self.base, **asdict(setting), burn_in=0, draws=draws)
         excess_KCD = sample_group(self.problem, self.weights, config).excess_loss_KCD
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws
         found = length(excess_KCD[self.judged], TARGET, self.base.chains, memory)
         settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
-        trial = replace(self._judge(setting, accepted, settled, short=False), bias=bias)
-        return trial, setting.n_beta * excess_KCD.mean(axis=1), found
+        trial = self._judge(setting, float(accepted.min()), settled, short=False)
+        return _Pilot(
+            trial=replace(trial, bias=float(bias.max())),
+            trace_KD=setting.n_beta * excess_KCD.mean(axis=1),
+            length=found,
+            resolution=rules.told_apart(settled[self.judged]) * math.sqrt(found.draws / settled.shape[2]),
+            walkers=walkers,
+        )
+
+    def _pilot_draws(self, setting: Setting) -> int:
+        draws = int(min(max(5 * self._memory(setting), 200), 500))
+        if not {"draws", "burn_in"} & self.automatic:
+            draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
+        return draws
 
     def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:
         excess_KCD = walkers.walk(setting, draws)
@@ -269,19 +339,18 @@ class _Search:
         """Draws in which a direction that only the localization holds forgets."""
         return 1 / max(setting.step_size * setting.localization * self.base.steps_between_draws, 1e-6)
 
-    def _good(self, pilot: tuple[Trial, Floats, Length]) -> bool:
-        return pilot[0].healthy(self.judged) == len(self.judged) and pilot[2].enough
+    def _good(self, pilot: _Pilot) -> bool:
+        return pilot.trial.healthy(self.judged) == len(self.judged) and pilot.length.enough
 
-    def _result(
-        self, ranked: Sequence[Trial], left_out: int, pilot: Trial, trace_KD: Floats, found: Length
-    ) -> Calibration:
-        chosen: dict[str, Any] = asdict(pilot.setting)
+    def _result(self, ranked: Sequence[Trial], left_out: int, tried: _Pilot, pilot: _Pilot) -> Calibration:
+        chosen: dict[str, Any] = asdict(pilot.trial.setting)
+        found = pilot.length
         for name, value in (("draws", found.draws), ("burn_in", found.burn_in)):
             chosen[name] = value if name in self.automatic else getattr(self.base, name)
         config = replace(self.base, **chosen)
         run_chain_steps = self._run_chain_steps(config.burn_in, config.draws)
         sentences = words.sentences(
-            pilot,
+            pilot.trial,
             ranked,
             found,
             self.steps,
@@ -290,16 +359,18 @@ class _Search:
             target=TARGET,
             left_out=left_out,
             cost=self.chain_steps / run_chain_steps,
+            tried=tried.trial.setting,
+            resolutions=(pilot.resolution, tried.resolution),
         )
         return Calibration(
             config=config,
             steps=self.steps,
             trials=tuple(ranked),
-            pilot=pilot,
-            pilot_trace_KD=trace_KD,
+            pilot=pilot.trial,
+            pilot_trace_KD=pilot.trace_KD,
             length=found,
             sentences=tuple(sentences),
-            healthy=pilot.healthy(self.judged) == len(self.judged),
+            healthy=pilot.trial.healthy(self.judged) == len(self.judged),
             chain_steps=self.chain_steps,
             run_chain_steps=run_chain_steps,
         )

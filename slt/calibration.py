@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slt.diagnostics import MAX_UNSATURATED, diagnose
+from slt.diagnostics import MAX_UNSATURATED, diagnose, effective_draws
 from slt.learning_coefficient import default_n_beta
 from slt.trajectory import Floats, VerdictKind
 
@@ -32,6 +32,10 @@ LEAST_SHARE_OF_MODEL = 0.02
 ENOUGH_RESOLUTION = 45.0
 """Standard errors of a short run, about 80 of the run itself: a stage of a tenth of such a curve's range is eight of
 them, the least that the detector takes for a change (`slt.curve_draws.SURE_CHANGE`)."""
+ENOUGH_IN_RUN = 80.0
+"""The same for the run itself."""
+AS_WELL = 0.75
+"""Share of the resolution that half the localization may cost."""
 LONGEST_MEMORY = 150.0
 """Draws in which a direction that only the localization holds may forget, if short runs do not settle."""
 UNSETTLED = 0.2
@@ -166,6 +170,25 @@ def trial(
         words[k] = VerdictKind.SATURATED.value if words[k] == "ok" else words[k]
     slowness = max(1.0, memory / excess_loss_KCD.shape[2])
     return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words), slowness)
+
+
+def told_apart(excess_loss_KCD: Floats) -> float:
+    """Range of the LLC over the probes in standard errors of the difference of two neighbours.
+
+    Batches and noise are the same at every checkpoint, and what they do to two of them alike does not blur a curve; the
+    standard error of each alone, of which `Trial.resolution` is made, is the larger the less the chains are held. NaN
+    for a single probe.
+    """
+    if len(excess_loss_KCD) < 2:
+        return math.nan
+    differences = np.diff(excess_loss_KCD, axis=0)
+    errors = [each.std() / math.sqrt(max(effective_draws(each), 1.0)) for each in differences]
+    return float(np.ptp(excess_loss_KCD.mean(axis=(1, 2))) / max(np.median(errors), np.finfo(float).tiny))
+
+
+def tells_apart_as_well(resolution: float, other: float) -> bool:
+    """Whether a run with this resolution shows what one with the other does; more than enough counts as enough."""
+    return resolution >= AS_WELL * min(other, ENOUGH_IN_RUN)
 
 
 def least_llc(parameters: int) -> float:

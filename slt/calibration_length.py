@@ -38,6 +38,11 @@ class Length:
     relative_error: float
     enough: bool
 
+    @property
+    def whole(self) -> int:
+        """Burn-in and draws."""
+        return self.burn_in + self.draws
+
 
 def length(excess_loss_KCD: Floats, target: float, chains: int, longest_memory: float) -> Length:
     """Burn-in and draws for a relative standard error of `target`, from a pilot run that began at w*.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Trial
+from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Setting, Trial
 from slt.calibration_length import Length
 from slt.trajectory import VerdictKind
 
@@ -25,6 +25,8 @@ def sentences(
     target: float,
     left_out: int,
     cost: float,
+    tried: Setting,
+    resolutions: tuple[float, float],
 ) -> list[str]:
     """Why this setting, how sure, and, where a probe is not healthy, what would help.
 
@@ -36,6 +38,8 @@ def sentences(
         target: wished standard error over LLC.
         left_out: pairs that were hopeless before they were tried.
         cost: of calibration over that of the run.
+        tried: the pair of the table that was chosen; the pilot's localization may be half of its.
+        resolutions: the LLC's range over the probes in standard errors, in the run and with the pair of the table.
     """
     setting = pilot.setting
     healthy = [each for each in trials if each.healthy(judged) == len(judged)]
@@ -43,7 +47,8 @@ def sentences(
         f"Tried {len(trials)} pairs of n_beta and localization at {len(steps)} checkpoints: {len(healthy)} healthy at "
         f"every one past the first decade of steps."
         + (f" {left_out} more would have left little but localization of the LLC." if left_out else ""),
-        f"n_beta {setting.n_beta:g} and localization {setting.localization:g}: {_why(pilot, trials)}",
+        f"n_beta {tried.n_beta:g} and localization {tried.localization:g}: {_why(tried, trials)}",
+        *([_looser(setting, *resolutions)] if setting.localization < tried.localization else []),
         f"Step size {setting.step_size:g}: at the most demanding checkpoint it adds {pilot.bias:.1%} to the LLC, and "
         f"Metropolis would accept {pilot.acceptance:.0%} of its proposals.",
         f"Burn-in {length.burn_in}: the slowest probe settles after {length.settles_after} draws. "
@@ -65,12 +70,17 @@ def sentences(
     return result + (_help(pilot, trials, steps, judged, reference) if pilot.healthy(judged) < len(judged) else [])
 
 
-def _why(pilot: Trial, trials: Sequence[Trial]) -> str:
-    chosen = next(
-        each
-        for each in trials
-        if (each.setting.n_beta, each.setting.localization) == (pilot.setting.n_beta, pilot.setting.localization)
+def _looser(setting: Setting, here: float, there: float) -> str:
+    return (
+        f"Localization {setting.localization:g} is used, half of that: the run tells checkpoints apart as well (the "
+        f"LLC's range is {here:.0f} standard errors of a difference, and was {there:.0f}), and chains that are held "
+        f"less see more of the model."
     )
+
+
+def _why(tried: Setting, trials: Sequence[Trial]) -> str:
+    pair = tried.n_beta, tried.localization
+    chosen = next(each for each in trials if (each.setting.n_beta, each.setting.localization) == pair)
     if not chosen.score > 0:
         return "nothing was better; no probe was healthy."
     what = "the LLC" if len(chosen.llc) == 1 else "the LLC's range over the checkpoints"

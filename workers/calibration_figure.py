@@ -49,8 +49,10 @@ def _tried(ax: Any, document: Mapping[str, Any]) -> None:
         ax.text(at[1], at[0], f"{healthy}/{len(row['health'])}", ha="center", va="center", color=INK, size=7.5)
     ax.imshow(score, origin="lower", cmap="Greens", aspect="auto", alpha=0.75)
     chosen = document["pilot"]
-    at = gammas.index(chosen["localization"]), n_betas.index(chosen["n_beta"])
-    ax.plot(*at, "s", markersize=26, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
+    between = np.interp(np.log(chosen["localization"]), np.log(gammas), range(len(gammas)))
+    shape = ("s", 26) if chosen["localization"] in gammas else ("D", 9)  # half of a column's localization
+    ax.plot(between, n_betas.index(chosen["n_beta"]), shape[0], markersize=shape[1], markerfacecolor="none",
+            markeredgecolor=INK, markeredgewidth=1.4)  # fmt: skip
     ax.set_xticks(range(len(gammas)), [f"{gamma:g}" for gamma in gammas])
     ax.set_yticks(range(len(n_betas)), [f"{n_beta:g}" for n_beta in n_betas])
     ax.set_xlabel("localization")

@@ -52,8 +52,9 @@ def build(allowed="", **settings):
 
     return replace(problem, loss=loss)
 """
-ONE_UNIT, FEW_UNITS, ALL_UNITS = 120, 400, 10**9
-"""How often a process may compute the loss: a unit takes 80 steps and a few more, and the run has 17 units."""
+ONE_UNIT, FEW_UNITS, ALL_UNITS = 20, 68, 10**9
+"""How often each process may compute the loss. The engine records what a step computes, so that a unit of 4 checkpoints
+asks for 16 computations, however many steps it takes; the run has 17 units."""
 
 
 class Service:
