@@ -319,7 +319,7 @@ class _Search:
         )
 
     def _pilot_draws(self, setting: Setting) -> int:
-        draws = int(min(max(5 * self._memory(setting), 200), 500))
+        draws = int(min(max(10 * self._memory(setting), 200), 1000))
         if not {"draws", "burn_in"} & self.automatic:
             draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
         return draws

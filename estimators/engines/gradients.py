@@ -111,6 +111,6 @@ class Gradients:
         for start in range(0, count, self.examples):
             rows = slice(start, start + self.examples)
             losses = self.group.scored(tuple(t[rows] for t in data), tuple(t[rows] for t in references))
-            losses.backward(torch.full_like(losses, 1.0 / count))
+            (losses.sum() / count).backward()  # of one number, as in batched.py
             found.append(losses.detach())
         return torch.cat(found)
