@@ -49,7 +49,7 @@ def one_checkpoint(item: int) -> UnitResult:
     draws = np.random.default_rng(item).normal(size=(CHAINS, STEPS))
     measures = {"loss": 1.0, "weight_norm": 1.0}
     each = np.ones(CHAINS)
-    return UnitResult((CheckpointResult(draws, 1.0, each, each, n_samples=1000, measures=measures),), 1.0)
+    return UnitResult((CheckpointResult(draws, 1.0, each, each, 0.01 * each, n_samples=1000, measures=measures),), 1.0)
 
 
 def of_real_size(item: int) -> UnitResult:

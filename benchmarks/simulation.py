@@ -61,7 +61,9 @@ def numbers_of(unit: Unit) -> UnitResult:
         llc = 8 + 4 * math.tanh(3 * (decades - 1.5)) - 3 * math.tanh(3 * (decades - 3))
         draws = np.random.default_rng(checkpoint.step).normal(llc / 10, 0.05, (CHAINS, BURN_IN + DRAWS))
         each = np.ones(CHAINS)
-        entries.append(CheckpointResult(draws, 1.0, each, each, n_samples=50, measures={"loss": 1.0 / decades}))
+        entries.append(
+            CheckpointResult(draws, 1.0, each, each, 0.01 * each, n_samples=50, measures={"loss": 1.0 / decades})
+        )
     return UnitResult(tuple(entries), SECONDS)
 
 

@@ -101,6 +101,7 @@ def estimate_llc(
         n_samples=n_samples(problem),
         distance_KC=np.concatenate([part.distance_KC for part in parts]),
         acceptance_KC=_stacked([part.acceptance_KC for part in parts]),
+        step_bias_KC=_stacked([part.step_bias_KC for part in parts]),
     )
     return Trajectory.from_estimates(estimates, unit)
 

@@ -133,6 +133,8 @@ class Traces:
         distance_KC: (K, C) root mean square over draws after burn-in of |w - w*|.
         acceptance_KC: (K, C) mean probability over draws after burn-in of accepting a proposal; None for kernels
             that accept all.
+        step_bias_KC: (K, C) of each chain's LLC, what is due to the finite step and the batches, to first order; None
+            for kernels that correct for their step.
         seconds: wall time of the group.
         engine: "batched", "looped" or "sequential".
     """
@@ -145,6 +147,7 @@ class Traces:
     seconds: float
     engine: str
     acceptance_KC: Floats | None = None
+    step_bias_KC: Floats | None = None
 
 
 def _nearest(value: object, choices: tuple[str, ...]) -> str:

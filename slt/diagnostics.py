@@ -25,6 +25,8 @@ MAX_DRIFT_Z = 3.0
 """Standard errors between the first and the last third of the draws (the comparison of Geweke, 1992)."""
 MAX_DRIFT = 0.1
 """A smaller drift, relative to the LLC, is less than what a choice of n_beta or step size does to it."""
+MAX_STEP_BIAS = 0.1
+"""The same for what the finite step adds to the LLC."""
 MAX_GROWTH = 100.0
 """Diffusion from a minimum without burn-in grows by at most 19 between the first and last third (loss ~ draws^2)."""
 BELOW_Z = 2.0
@@ -34,6 +36,12 @@ SATURATION_WINDOWS = (7, 15)
 between steps 100 and 60,000, where the LLC is an affine function of the loss, and none after."""
 MAX_UNSATURATED = 0.1
 """Range of the sampled loss over that of the checkpoints' loss, below which the chains do not see the checkpoint."""
+_MAY_BE_THE_STEP = (
+    VerdictKind.OK,
+    VerdictKind.CHAINS_DISAGREE,
+    VerdictKind.DRIFTING,
+    VerdictKind.STEP_TOO_SMALL,
+)
 
 
 def diagnose(excess_loss_CD: Floats, n_beta: float) -> tuple[float, float, Verdict]:
@@ -42,7 +50,7 @@ def diagnose(excess_loss_CD: Floats, n_beta: float) -> tuple[float, float, Verdi
     R-hat is rank-normalised and split, effective draws are those of the mean (Vehtari et al. 2021, both
     by arviz-stats). Both are NaN where a loss is not finite, with fewer than 4 draws, or (R-hat) with one chain.
     Several judgements may hold; the one named first in this order is returned: diverged, below the
-    checkpoint's loss, (saturated: `with_saturation`), chains disagree, still drifting, step too small, ok.
+    checkpoint's loss, (saturated and step too large: `compared`), chains disagree, still drifting, step too small, ok.
 
     Args:
         excess_loss_CD: (C, D) paired differences L_B(w) - L_B(w*), burn-in excluded, nats per sample.
@@ -75,6 +83,39 @@ def standard_error(excess_loss_CD: Floats) -> float:
     if chains > 1:
         return float(excess_loss_CD.mean(axis=1).std(ddof=1) / np.sqrt(chains))
     return _autocorrelated_error(excess_loss_CD) if draws > 1 else float("nan")
+
+
+def compared(estimates: Sequence[Estimate], n_beta: float, reference: str) -> list[Estimate]:
+    """The estimates with the verdicts that need all of them, "saturated" and "step too large", where they hold.
+
+    Args:
+        estimates: of a sequence of checkpoints, in order.
+        n_beta: that they were drawn with.
+        reference: "labels", or "self", with which there is no common level that chains could be saturated at.
+    """
+    return with_large_steps(with_saturation(estimates, n_beta) if reference == "labels" else estimates)
+
+
+def with_large_steps(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """The estimates, with the verdict "step too large" where that is a tenth of the LLC or more.
+
+    An LLC below the median of all counts as the median: a curve has one scale. Chains that diverged, are below their
+    checkpoint or saturated have their verdict already; of others it may be the reason.
+    """
+    llc = np.abs([estimate.llc for estimate in estimates])
+    usual = float(np.median(llc[np.isfinite(llc)])) if np.isfinite(llc).any() else np.nan
+    result = []
+    for estimate in estimates:
+        share = estimate.step_bias / max(abs(estimate.llc), usual, np.finfo(float).tiny)
+        if share > MAX_STEP_BIAS and estimate.verdict.kind in _MAY_BE_THE_STEP:
+            sentence = (
+                f"About {estimate.step_bias:.3g} of an LLC of {estimate.llc:.3g} is due to the finite step: the "
+                f"steepest directions are shaken more than the posterior shakes them. Lower step_size, or take larger "
+                f"batches."
+            )
+            estimate = replace(estimate, verdict=Verdict(VerdictKind.STEP_TOO_LARGE, share, sentence))
+        result.append(estimate)
+    return result
 
 
 def with_saturation(estimates: Sequence[Estimate], n_beta: float) -> list[Estimate]:

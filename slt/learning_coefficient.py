@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from slt.diagnostics import diagnose, standard_error, with_saturation
+from slt.diagnostics import compared, diagnose, standard_error
 from slt.errors import JobError
 from slt.intervals import student_factor
 from slt.trajectory import Estimate, Floats, Verdict, VerdictKind
@@ -77,6 +77,8 @@ def estimates_from_traces(
     n_samples: int | None = None,
     distance_KC: ArrayLike | None = None,
     acceptance_KC: ArrayLike | None = None,
+    step_bias_KC: ArrayLike | None = None,
+    compare: bool = True,
 ) -> list[Estimate]:
     """The estimate at each checkpoint, with its standard error and verdict; nothing is clipped or dropped.
 
@@ -94,6 +96,8 @@ def estimates_from_traces(
         n_samples: size of the data set, for WBIC.
         distance_KC: (K, C) root mean square distance of each chain's draws from w*.
         acceptance_KC: (K, C) of each chain's proposals, for kernels that refuse some.
+        step_bias_KC: (K, C) what the finite step added to each chain's LLC, for kernels that do not correct for it.
+        compare: whether to give the verdicts that an estimate gets beside the others (`slt.diagnostics.compared`).
 
     Raises:
         JobError: no draw is left after the burn-in, or the shapes do not fit together.
@@ -108,16 +112,19 @@ def estimates_from_traces(
         survived = (np.abs(max(n_beta, 1.0) * excess) < OVERFLOW).all(axis=2, keepdims=True)
     kept = np.where(survived, excess[:, :, burn_in:], np.nan)
     distance = _over_chains(distance_KC, len(steps), lambda each: np.sqrt((each**2).mean(axis=1)))
-    acceptance = _over_chains(acceptance_KC, len(steps), lambda each: each.mean(axis=1))
+    acceptance, step_bias = (
+        _over_chains(each, len(steps), lambda values: values.mean(axis=1)) for each in (acceptance_KC, step_bias_KC)
+    )
     estimates = [
         replace(
             _estimate(float(step), kept[k], float(loss[k]), n_beta, n_samples),
             distance=float(distance[k]),
             acceptance=float(acceptance[k]),
+            step_bias=float(step_bias[k]) if np.isfinite(step_bias[k]) else math.nan,
         )
         for k, step in enumerate(steps)
     ]
-    return with_saturation(estimates, n_beta) if reference == "labels" else estimates
+    return compared(estimates, n_beta, reference) if compare else estimates
 
 
 def _over_chains(values_KC: ArrayLike | None, count: int, mean: Callable[[Floats], Floats]) -> Floats:

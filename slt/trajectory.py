@@ -23,7 +23,7 @@ from slt.table import as_floats, numbers, read_table
 
 Floats = NDArray[np.float64]
 
-STATISTICS = ("loss", "rhat", "ess", "wbic", "heat_capacity", "share_below", "distance", "acceptance")
+STATISTICS = ("loss", "rhat", "ess", "wbic", "heat_capacity", "share_below", "distance", "acceptance", "step_bias")
 """Columns of one number per checkpoint besides the LLC and its error, named alike in `Estimate` and `Trajectory`."""
 ALWAYS = ("loss", "rhat", "ess")
 """Those that a trajectory of estimates has even where all are NaN."""
@@ -39,6 +39,7 @@ class VerdictKind(StrEnum):
     BELOW_CHECKPOINT = "below the checkpoint's loss"
     SATURATED = "saturated"
     STEP_TOO_SMALL = "step too small"
+    STEP_TOO_LARGE = "step too large"
     FAILED = "failed"
 
 
@@ -70,6 +71,8 @@ class Estimate:
         share_below: of the draws, those with a loss below the checkpoint's on the same batch.
         distance: root mean square of |w - w*| over draws and chains.
         acceptance: mean over chains of the probability with which proposals were accepted; NaN if none is refused.
+        step_bias: of the LLC, what is due to the finite step and to the noise of batches, to first order, in the LLC's
+            units; NaN for a sampler that corrects for its step.
     """
 
     step: float
@@ -86,6 +89,7 @@ class Estimate:
     share_below: float = math.nan
     distance: float = math.nan
     acceptance: float = math.nan
+    step_bias: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,7 @@ class Trajectory:
         loss: (T,) L_n(w*) in nats per sample, or None.
         verdicts: T verdicts, or None.
         rhat, ess: (T,) convergence statistics, or None.
-        wbic, heat_capacity, share_below, distance, acceptance: (T,) as in `Estimate`, or None.
+        wbic, heat_capacity, share_below, distance, acceptance, step_bias: (T,) as in `Estimate`, or None.
         step_unit: "step", "epoch", "token" or "example".
 
     Raises:
@@ -121,6 +125,7 @@ class Trajectory:
     share_below: Floats | None = None
     distance: Floats | None = None
     acceptance: Floats | None = None
+    step_bias: Floats | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "llc", "llc_std_error", "llc_chains", *STATISTICS):

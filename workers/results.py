@@ -19,7 +19,7 @@ import xarray as xr
 from estimators.checkpoints import Checkpoint
 from estimators.sampler import SamplerConfig
 from slt.comparison import Comparison, compare
-from slt.diagnostics import with_saturation
+from slt.diagnostics import compared
 from slt.errors import TrajectoryError
 from slt.events import CircuitEvent, onset_events, write_events
 from slt.gauges import Gauges, gauges
@@ -48,7 +48,7 @@ class Tables:
 
     Attributes:
         excess_loss: (T, C, B+D) paired differences, burn-in included; in a file, not in memory.
-        distance, acceptance: (T, C) of each chain.
+        distance, acceptance, step_bias: (T, C) of each chain.
         measures: (T,) by name.
         failures: the checkpoints without numbers, and why.
         refined: the tables of each refined LLC by its name, without measures.
@@ -58,6 +58,7 @@ class Tables:
     excess_loss: Floats
     distance: Floats
     acceptance: Floats
+    step_bias: Floats
     measures: dict[str, Floats]
     failures: tuple[tuple[Checkpoint, Failure], ...]
     refined: Mapping[str, Tables] = field(default_factory=dict)
@@ -72,7 +73,7 @@ def read_units(plan: Plan, folder: JobFolder) -> Tables:
 def _read(plan: Plan, units: Sequence[Unit], folder: JobFolder) -> Tables:
     sampler = plan.sampler
     excess_loss = _nothing((len(plan.checkpoints), sampler.chains, sampler.burn_in + sampler.draws), folder)
-    distance, acceptance = np.full((2, *excess_loss.shape[:2]), np.nan)
+    distance, acceptance, step_bias = np.full((3, *excess_loss.shape[:2]), np.nan)
     rows: list[Row] = []
     failures = []
     results = folder.load_units([unit.key for unit in units])
@@ -83,9 +84,10 @@ def _read(plan: Plan, units: Sequence[Unit], folder: JobFolder) -> Tables:
             else:
                 excess_loss[len(rows)] = entry.excess_loss_CD
                 distance[len(rows)], acceptance[len(rows)] = entry.distance_C, entry.acceptance_C
+                step_bias[len(rows)] = entry.step_bias_C
             rows.append(row_of(checkpoint, entry, sampler))
     trajectory, measures = curves_of(rows, sampler, plan.checkpoints.unit)
-    return Tables(trajectory, excess_loss, distance, acceptance, measures, tuple(failures))
+    return Tables(trajectory, excess_loss, distance, acceptance, step_bias, measures, tuple(failures))
 
 
 def _nothing(shape: tuple[int, ...], folder: JobFolder) -> Floats:
@@ -109,10 +111,11 @@ def row_of(checkpoint: Checkpoint, entry: CheckpointResult | Failure, sampler: S
         [entry.loss],
         sampler.n_beta,
         burn_in=sampler.burn_in,
-        reference="self",  # whether it is saturated shows only beside its neighbours
         n_samples=entry.n_samples,
         distance_KC=entry.distance_C[None],
         acceptance_KC=entry.acceptance_C[None],
+        step_bias_KC=entry.step_bias_C[None],
+        compare=False,
     )
     return Row(replace(estimate, excess_loss=None), entry.measures)
 
@@ -120,9 +123,7 @@ def row_of(checkpoint: Checkpoint, entry: CheckpointResult | Failure, sampler: S
 def curves_of(rows: Iterable[Row], sampler: SamplerConfig, step_unit: str) -> tuple[Trajectory, dict[str, Floats]]:
     """The trajectory of some checkpoints, and their measures by name: (T,) in order of step."""
     ordered = sorted(rows, key=lambda row: row.estimate.step)
-    estimates = [row.estimate for row in ordered]
-    if sampler.reference == "labels":
-        estimates = with_saturation(estimates, sampler.n_beta)
+    estimates = compared([row.estimate for row in ordered], sampler.n_beta, sampler.reference)
     names = dict.fromkeys(name for row in ordered for name in row.measures)
     measures = {name: np.array([row.measures.get(name, np.nan) for row in ordered]) for name in names}
     return Trajectory.from_estimates(estimates, step_unit), measures
@@ -144,14 +145,15 @@ def write_tables(plan: Plan, tables: Tables, folder: JobFolder) -> None:
 
 
 def _variables(tables: Tables, refinement: str) -> dict[str, Any]:
-    """What the chains met, draw by draw, chain by chain and in all; acceptance only of kernels that refuse."""
+    """What the chains met, draw by draw, chain by chain and in all; acceptance and step bias if the kernel has them."""
     suffix, trajectory = f"_{refinement}" if refinement else "", tables.trajectory
     variables: dict[str, Any] = {
         "excess_loss": (("checkpoint", "chain", "draw"), tables.excess_loss, {"units": "nats per sample"}),
         "distance": (("checkpoint", "chain"), tables.distance, {"units": "parameters"}),
     }
-    if np.isfinite(tables.acceptance).any():
-        variables["acceptance"] = (("checkpoint", "chain"), tables.acceptance)
+    for name in ("acceptance", "step_bias"):
+        if np.isfinite(values := getattr(tables, name)).any():
+            variables[name] = (("checkpoint", "chain"), values)
     for name in ("wbic", "heat_capacity"):
         if (values := getattr(trajectory, name)) is not None:
             variables[name] = (("checkpoint",), values)

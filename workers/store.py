@@ -24,7 +24,7 @@ from workers.executor import Failure
 from workers.files import remove, write_bytes, write_text, writing
 from workers.units import CheckpointResult, UnitResult
 
-ARRAYS = ("excess_loss_CD", "loss", "distance_C", "acceptance_C", "n_samples")
+ARRAYS = ("excess_loss_CD", "loss", "distance_C", "acceptance_C", "step_bias_C", "n_samples")
 
 
 class JobFolder:
@@ -145,6 +145,7 @@ def _entries(arrays: Mapping[str, Any], measures: Sequence[str]) -> Iterator[Che
             loss=float(arrays["loss"][row]),
             distance_C=arrays["distance_C"][row],
             acceptance_C=arrays["acceptance_C"][row],
+            step_bias_C=arrays["step_bias_C"][row],
             n_samples=n_samples,
             measures=dict(zip(measures, arrays["measures"][row].tolist(), strict=True)),
         )

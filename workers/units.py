@@ -91,6 +91,7 @@ class CheckpointResult:
         loss: L_n(w*), nats per sample.
         distance_C: (C,) rms distance of the draws from w*.
         acceptance_C: (C,) mean probability of accepting a proposal; NaN for a kernel that refuses none.
+        step_bias_C: (C,) what the finite step added to the LLC; NaN for a kernel that corrects for it.
         n_samples: size of the data set.
         measures: further measures by name.
     """
@@ -99,6 +100,7 @@ class CheckpointResult:
     loss: float
     distance_C: Floats
     acceptance_C: Floats
+    step_bias_C: Floats
     n_samples: int
     measures: Mapping[str, float]
 
@@ -167,13 +169,17 @@ def _computed(unit: Unit, problem: Problem, read: Sequence[Weights | Failure]) -
 
 def _sample_and_measure(unit: Unit, problem: Problem, weights: Sequence[Weights]) -> list[CheckpointResult]:
     traces = sample_group(problem, weights, unit.sampler)
-    acceptance_KC = np.full_like(traces.distance_KC, np.nan) if traces.acceptance_KC is None else traces.acceptance_KC
+    nothing = np.full_like(traces.distance_KC, np.nan)
+    acceptance_KC, step_bias_KC = (
+        nothing if each is None else each for each in (traces.acceptance_KC, traces.step_bias_KC)
+    )
     return [
         CheckpointResult(
             excess_loss_CD=np.asarray(traces.excess_loss_KCD[row], dtype=float),
             loss=float(traces.loss_K[row]),
             distance_C=np.asarray(traces.distance_KC[row], dtype=float),
             acceptance_C=np.asarray(acceptance_KC[row], dtype=float),
+            step_bias_C=np.asarray(step_bias_KC[row], dtype=float),
             n_samples=n_samples(problem),
             measures=evaluate(unit.measures, problem, checkpoint_weights),
         )

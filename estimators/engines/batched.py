@@ -143,13 +143,13 @@ def _sample_chunk(
     batches = Batches(group, config.seed, chunk, range(chains))
     noise = NoiseStream(config.seed, range(chains), parameter_count + kernel.extra_noise, centers.dtype, centers.device)
     state = kernel.init(centers.repeat(1, chains, 1).requires_grad_(), centers)
-    tally = Tally(config, centers, (count, chains))
+    tally = Tally(config, kernel, centers, (count, chains))
     for index in range(config.burn_in + config.draws):
         for _ in range(config.steps_between_draws):
             batch = batches.next()
             losses, gradient = evaluate(state.position, batch)
             excess_loss = torch.mean(losses - batch.center_losses, dim=-1)
             state, draw = kernel.update(state, excess_loss, gradient, noise.next())
-        tally.add(index, draw)
+        tally.add(index, draw, state, gradient)
         report(index + 1)
     return tally.record()

@@ -61,13 +61,13 @@ def _sample_chain(
     batches = Batches(group, config.seed, slice(k, k + 1), [chain])
     noise = NoiseStream(config.seed, [chain], len(position) + kernel.extra_noise, position.dtype, position.device)
     state = kernel.init(position, group.centers[k])
-    tally = Tally(config, group.centers[k], ())
+    tally = Tally(config, kernel, group.centers[k], ())
     for index in range(config.burn_in + config.draws):
         for _ in range(config.steps_between_draws):
             batch = batches.next()
             losses = gradients.take(place, batch)
             excess_loss = torch.mean(losses - batch.center_losses[0, 0], dim=-1)
             state, draw = kernel.update(state, excess_loss, place.gradient, noise.next()[0])
-        tally.add(index, draw)
+        tally.add(index, draw, state, place.gradient)
         report(index + 1)
     return tally.record()

@@ -7,42 +7,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from estimators.group import Group
-from estimators.kernels import Draw
+from estimators.kernels import Draw, Kernel
 from estimators.sampler import Floats, SamplerConfig, Traces
 
 
 class Record(NamedTuple):
-    """Of some chains, (...): excess_loss (..., T), distance (...) as root mean square, acceptance (...) if any."""
+    """Of some chains, (...): excess_loss (..., T), distance (...) as root mean square, and what the kernel has of
+    acceptance and step_bias (...)."""
 
     excess_loss: Tensor
     distance: Tensor
     acceptance: Tensor | None
+    step_bias: Tensor | None = None
 
 
 class Tally:
-    """Keeps losses and acceptance of every draw, and the distance of some; nothing here waits for the device."""
+    """Keeps losses and acceptance of every draw, distance and step bias of some; nothing here waits for the device."""
 
-    def __init__(self, config: SamplerConfig, center: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(self, config: SamplerConfig, kernel: Kernel, center: Tensor, shape: tuple[int, ...]) -> None:
         total = config.burn_in + config.draws
         self._center, self._burn_in = center, config.burn_in
         self._looks = range(config.burn_in, total, max(1, config.draws // 16))
         self._excess_loss = center.new_empty((total, *shape))
         self._squared_distance = center.new_zeros(shape)
         self._acceptance: list[Tensor] = []
+        self._bias_of = kernel.step_bias
+        self._step_bias = center.new_zeros(shape, dtype=torch.float64)
 
-    def add(self, index: int, draw: Draw) -> None:
-        """The draw number `index`, burn-in counted, of all chains."""
+    def add(self, index: int, draw: Draw, state: Any, gradient: Tensor) -> None:
+        """The draw number `index`, burn-in counted, of all chains; the kernel's state, and the gradient it moved by."""
         self._excess_loss[index] = draw.loss
         if draw.acceptance is not None and index >= self._burn_in:
             self._acceptance.append(draw.acceptance)
         if index in self._looks:
             self._squared_distance += (draw.position.detach() - self._center).square_().sum(dim=-1)
+            if self._bias_of is not None:
+                self._step_bias += self._bias_of(state, gradient)
 
     def record(self) -> Record:
         """Everything so far."""
@@ -50,6 +56,7 @@ class Tally:
             excess_loss=self._excess_loss.movedim(0, -1),
             distance=(self._squared_distance / len(self._looks)).sqrt(),
             acceptance=torch.stack(self._acceptance).nanmean(dim=0) if self._acceptance else None,
+            step_bias=self._step_bias / len(self._looks) if self._bias_of is not None else None,
         )
 
 
@@ -61,6 +68,7 @@ def traces(group: Group, config: SamplerConfig, records: Sequence[Record], start
         return values.reshape(len(group.centers), config.chains, *shape)
 
     acceptance = [record.acceptance for record in records if record.acceptance is not None]
+    step_bias = [record.step_bias for record in records if record.step_bias is not None]
     return Traces(
         excess_loss_KCD=stacked([record.excess_loss for record in records], -1),
         loss_K=group.loss.cpu().numpy(),
@@ -68,6 +76,7 @@ def traces(group: Group, config: SamplerConfig, records: Sequence[Record], start
         burn_in=config.burn_in,
         distance_KC=stacked([record.distance for record in records]),
         acceptance_KC=stacked(acceptance) if acceptance else None,
+        step_bias_KC=stacked(step_bias) if step_bias else None,
         seconds=time.perf_counter() - start,
         engine=engine,
     )

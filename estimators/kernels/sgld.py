@@ -53,10 +53,19 @@ def update(
     return state, Draw(state.position, loss)
 
 
+def step_bias(state: SGLDState, gradient: Tensor, config: SGLDConfig) -> Tensor:
+    """epsilon / 8 |n_beta grad L_B|^2: for |w - w*|^2 to stay the same on average, E (w - w*) . grad U has to be d and
+    epsilon / 4 E |grad U_B|^2, with U the exponent of the posterior. The second term is due to the step and to batches,
+    and in a bowl half of what it puts into the stiff directions of the loss is LLC.
+    """
+    slope: Tensor = config.n_beta * torch.linalg.vector_norm(gradient, dim=-1).double()
+    return slope.square_().mul_(config.step_size / 8)
+
+
 def build(step_size: float, n_beta: float, localization: float) -> Kernel:
     """The kernel w <- w - (epsilon/2) [n_beta grad L_B(w) + gamma (w - w*)] + sqrt(epsilon) N(0, 1).
 
     Welling and Teh (2011) with the localisation of Lau et al. (2023), in devinterp's convention.
     """
     config = SGLDConfig(step_size, n_beta, localization)
-    return Kernel(init, partial(update, config=config))
+    return Kernel(init, partial(update, config=config), step_bias=partial(step_bias, config=config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from estimators.engines.memory import chain_bytes, examples_at_once, weights_byt
 from estimators.group import prepare
 from estimators.kernels import FULL_BATCH, KERNELS
 from estimators.llc import sample_group
-from slt.closed_form import reduced_rank, reduced_rank_local
+from slt.closed_form import reduced_rank, reduced_rank_local, sgld_on_quadratic
 from slt.errors import JobError
 from slt.trajectory import VerdictKind
 
@@ -56,9 +57,38 @@ def test_kernels_walk_the_same_chains_in_all_engines(kernel: str) -> None:
         # float64 rounding over 40 steps of a stable chain
         np.testing.assert_allclose(batched.excess_loss_KCD, other.excess_loss_KCD, rtol=0, atol=1e-12)
         np.testing.assert_allclose(batched.distance_KC, other.distance_KC, rtol=0, atol=1e-12)
+        if kernel == "sgld":
+            np.testing.assert_allclose(batched.step_bias_KC, other.step_bias_KC, rtol=1e-12)
+        else:
+            assert batched.step_bias_KC is other.step_bias_KC is None
         if kernel == "mala":
             np.testing.assert_allclose(batched.acceptance_KC, other.acceptance_KC, rtol=0, atol=1e-12)
             assert batched.acceptance_KC.shape == (2, 3)
+
+
+@pytest.mark.parametrize(("step_size", "too_large"), [(0.06, True), (0.012, False), (0.0012, False)])
+def test_the_step_bias_of_sgld_is_what_the_step_adds_to_the_llc_of_a_bowl(step_size: float, too_large: bool) -> None:
+    settings = config("sgld", step_size=step_size, localization=0.1, chains=32, draws=2000, burn_in=200)
+    trajectory = estimate_llc(bowl(), {1: Bowl().state_dict()}, settings)
+    curvatures = 10.0 * np.array(CURVATURES)
+    here, limit = (sgld_on_quadratic(curvatures, 0.1, each, 2)[0] for each in (step_size, 1e-9))
+    # of 32 chains 16 looks each, at the square of a nearly normal slope
+    assert trajectory.step_bias[0] == pytest.approx(here - limit, rel=4 * np.sqrt(2 / (32 * 16)))
+    assert (here / limit > 1.1) is too_large
+    assert (trajectory.verdicts[0].kind is VerdictKind.STEP_TOO_LARGE) is too_large
+
+
+def test_the_noise_of_batches_counts_as_the_steps() -> None:
+    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
+    y = x.sum(dim=1, keepdim=True) + torch.randn(4000, 1, generator=torch.Generator().manual_seed(1))
+    model = nn.Linear(3, 1, bias=False)
+    problem = Problem(model, (x, y), lambda model, batch: 0.5 * ((model(batch[0]) - batch[1]) ** 2).sum(dim=1))
+    minimum = {1: {"weight": torch.linalg.lstsq(x, y).solution.T}}
+    settings = config("sgld", step_size=0.004, n_beta=100.0, localization=0.1, chains=32, draws=2000, burn_in=200)
+    whole, parts = (estimate_llc(problem, minimum, replace(settings, batch_size=size)) for size in (None, 20))
+    added = parts.step_bias[0] - whole.step_bias[0]
+    assert parts.llc[0] - whole.llc[0] == pytest.approx(added, rel=0.15)
+    assert added > 5 * whole.step_bias[0]
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))

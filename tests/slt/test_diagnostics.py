@@ -128,3 +128,23 @@ def test_six_checkpoints_are_never_called_saturated():
 def test_below_the_checkpoint_goes_before_saturated():
     loss = np.linspace(4, 2, 20)
     assert run(N_BETA * (1.5 - loss), loss)[0] is VerdictKind.BELOW_CHECKPOINT
+
+
+def test_a_step_that_makes_a_tenth_of_the_llc_is_too_large_by_the_scale_of_the_curve():
+    rng = np.random.default_rng(0)
+    llc, bias = np.array([1.0, 20.0, 20.0, 40.0, 20.0]), np.array([1.5, 2.5, 1.5, 3.9, np.nan])
+    traces = llc[:, None, None] / N_BETA + 0.05 * rng.standard_normal((1, 4, 200))
+    found = estimates_from_traces(
+        range(5), traces, np.zeros(5), N_BETA, burn_in=0, reference="self", step_bias_KC=bias[:, None] * np.ones(4)
+    )
+    # the first is small beside the others: against their median it is not a tenth
+    assert [e.verdict.kind is VerdictKind.STEP_TOO_LARGE for e in found] == [False, True, False, False, False]
+    assert "About 2.5 of an LLC of 20 is due to the finite step" in found[1].verdict.sentence
+    assert found[1].verdict.statistic == pytest.approx(0.125, rel=0.01)
+
+
+def test_chains_below_their_checkpoint_keep_that_verdict_whatever_the_step_does():
+    rng = np.random.default_rng(0)
+    traces = -2.0 + 0.05 * rng.standard_normal((1, 4, 200))
+    [one] = estimates_from_traces([1], traces, [1.0], N_BETA, burn_in=0, step_bias_KC=[[9.0] * 4])
+    assert one.verdict.kind is VerdictKind.BELOW_CHECKPOINT

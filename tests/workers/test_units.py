@@ -60,6 +60,7 @@ def numbers(seed: int) -> CheckpointResult:
         rng.normal(),
         rng.normal(size=2),
         rng.normal(size=2),
+        rng.normal(size=2),
         7,
         {"loss": rng.normal(), "a.b": 1},
     )
@@ -131,7 +132,7 @@ def test_json_documents_hold_no_nan():
 def test_a_unit_that_was_damaged_on_disk_is_not_done(tmp_path):
     folder = JobFolder(tmp_path)
     folder.open()
-    entry = CheckpointResult(np.zeros((2, 5)), 1.0, np.zeros(2), np.full(2, np.nan), 7, {})
+    entry = CheckpointResult(np.zeros((2, 5)), 1.0, np.zeros(2), np.full(2, np.nan), np.zeros(2), 7, {})
     folder.save_unit("abc", UnitResult((entry,)))
     assert folder.is_done("abc")
     (saved,) = folder.units.glob("*.npz")

@@ -221,7 +221,12 @@ def _onsets(figure: Any, onsets: tuple[Onset, ...], yaxis: str, size: float) -> 
 
 def _beside(curve: Trajectory) -> list[str]:
     """What the same draws say besides the LLC, for whoever points at a checkpoint."""
-    names = {"heat_capacity": "heat capacity", "wbic": "WBIC", "acceptance": "acceptance"}
+    names = {
+        "heat_capacity": "heat capacity",
+        "wbic": "WBIC",
+        "acceptance": "acceptance",
+        "step_bias": "of it the step's",
+    }
     known = {label: values for name, label in names.items() if (values := getattr(curve, name)) is not None}
     return [
         "".join(f"<br>{label} {number(values[row])}" for label, values in known.items() if np.isfinite(values[row]))

@@ -30,6 +30,9 @@ MEANINGS = {
     VerdictKind.BELOW_CHECKPOINT: "the chains found lower losses: the checkpoint is not at a local minimum",
     VerdictKind.SATURATED: "the chains' loss no longer depends on the checkpoint: the LLC mirrors the training loss",
     VerdictKind.STEP_TOO_SMALL: "the chains hardly moved within their draws; a larger step size, or more draws",
+    VerdictKind.STEP_TOO_LARGE: (
+        "a tenth of the LLC or more is the step's: steep directions are shaken too much; a smaller step size"
+    ),
     VerdictKind.FAILED: "sampling raised an error; see the failed items",
 }
 
@@ -42,6 +45,7 @@ SIGNS = {
     "v": "M11 11.5l5-8.5h-10z",
     "o": "M15 7a4 4 0 1 1-8 0a4 4 0 1 1 8 0z",
     "D": "M11 2l5 5-5 5-5-5z",
+    "h": "M11 2l4.3 2.5v5L11 12l-4.3-2.5v-5z",
 }
 
 

@@ -23,5 +23,6 @@ FLAG = {
     VerdictKind.BELOW_CHECKPOINT: ("#D55E00", "triangle-down-open", "v"),
     VerdictKind.SATURATED: ("#E69F00", "circle-open", "o"),
     VerdictKind.STEP_TOO_SMALL: ("#000000", "diamond-open", "D"),
+    VerdictKind.STEP_TOO_LARGE: ("#E69F00", "hexagon-open", "h"),
     VerdictKind.FAILED: ("#000000", "cross-open", "P"),
 }

@@ -44,6 +44,10 @@ export const VERDICTS = {
     color: "alarm", symbol: "diamond-open", path: "M11 2l5 5-5 5-5-5z",
     meaning: "the chains hardly moved within their draws; a larger step size, or more draws",
   },
+  "step too large": {
+    color: "orange", symbol: "hexagon-open", path: "M11 2l4.3 2.5v5L11 12l-4.3-2.5v-5z",
+    meaning: "a tenth of the LLC or more is the step's: steep directions are shaken too much; a smaller step size",
+  },
   "failed": {
     color: "alarm", symbol: "cross-open", path: "M11 2v10M6 7h10",
     meaning: "sampling raised an error; see its sentence",
