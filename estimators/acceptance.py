@@ -18,9 +18,10 @@ from estimators.engines.batched import batched_losses, plain_operations
 from estimators.engines.batches import Batches, PairedBatch
 from estimators.engines.memory import checkpoints_at_once
 from estimators.group import Group
+from estimators.kernels.sgld import SGLDConfig, SGLDState, step_bias
 from estimators.sampler import SamplerConfig
 from estimators.seeds import NoiseStream
-from slt.calibration import Setting, least_llc
+from slt.calibration import Setting, demanded, least_llc
 from slt.trajectory import Floats
 
 EXAMPLES = 256
@@ -41,6 +42,7 @@ class Walkers:
 
     Attributes:
         chain_steps: the cost so far, in sampler steps of one chain on one of the job's batches.
+        step_bias_KC: (K, C) what the finite step added to the LLC in the second half of the last walk.
     """
 
     def __init__(self, group: Group, config: SamplerConfig) -> None:
@@ -57,7 +59,7 @@ class Walkers:
         width, like = self._centers.shape[-1], self._centers
         self._noise = NoiseStream(config.seed, chains, width, like.dtype, like.device)
         self._position, self._llc = self._start(), np.full(len(group.centers), math.nan)
-        self.chain_steps = 0.0
+        self.chain_steps, self.step_bias_KC = 0.0, np.full((len(group.centers), config.chains), math.nan)
 
     def walk(self, setting: Setting, steps: int) -> Floats:
         """Walk on by SGLD, on the job's batches and with the job's noise; a chain that diverged starts again.
@@ -67,14 +69,18 @@ class Walkers:
         """
         lost = ~torch.isfinite(self._position).all(dim=-1, keepdim=True)
         self._position = torch.where(lost, self._centers, self._position)
-        excess = []
-        for _ in range(steps):
+        sgld = SGLDConfig(setting.step_size, setting.n_beta, setting.localization)
+        excess, added = [], torch.zeros(self._position.shape[:2], dtype=torch.float64, device=self._position.device)
+        for step in range(steps):
             loss, gradient = self._loss_and_gradient(self._group, self._position, [b.next() for b in self._batches])
+            if step >= steps // 2:
+                added += step_bias(SGLDState(self._position, self._centers), gradient, sgld)
             slope = setting.n_beta * gradient + setting.localization * (self._position - self._centers)
             self._position = _proposal(self._position, slope, self._noise.next(), setting.step_size)
             excess.append(loss)
         walked = _numbers(torch.stack(excess, dim=-1))
         self._llc = setting.n_beta * walked[:, :, steps // 2 :].mean(axis=(1, 2))
+        self.step_bias_KC = _numbers(added) / (steps - steps // 2)
         return walked
 
     def restart(self) -> None:
@@ -88,17 +94,16 @@ class Walkers:
         `exp(U(w) - U(w')) q(w | w') / q(w' | w)`, U the potential `n_beta L_n(w) + gamma/2 |w - w*|^2` and q the
         density of the step. A proposal that is not finite is not accepted.
         """
-        return self.acceptance_and_bias(setting, proposals)[0]
-
-    def acceptance_and_bias(self, setting: Setting, proposals: int) -> tuple[Floats, Floats]:
-        """(K,) acceptance, and (K,) what the finite step adds to the LLC, relative to that of the last walk, or to its
-        median over probes if that is larger: one scale for all checkpoints."""
-        log_ratio, curvature = self._propose(setting, self._potential(setting, self._position), proposals)
-        return _numbers(log_ratio.clamp(max=0).exp().mean(dim=(1, 2))), self._bias(setting, curvature)
+        log_ratio, _ = self._propose(setting, self._potential(setting, self._position), proposals)
+        return _numbers(log_ratio.clamp(max=0).exp().mean(dim=(1, 2)))
 
     def _bias(self, setting: Setting, curvature: Tensor) -> Floats:
-        """In a bowl the LLC is sum_i h_i / 2 (h_i + gamma) (1 - epsilon (h_i + gamma) / 4): to first order in the step
-        epsilon sum_i h_i / 8 too large, with the h_i the curvatures of n_beta times the loss."""
+        """(K,) what the finite step adds to the LLC, relative to that of the last walk, or to its median over probes if
+        that is larger: one scale for all checkpoints.
+
+        In a bowl the LLC is sum_i h_i / 2 (h_i + gamma) (1 - epsilon (h_i + gamma) / 4): to first order in the step
+        epsilon sum_i h_i / 8 too large, with the h_i the curvatures of n_beta times the loss.
+        """
         least = max(float(np.median(self._llc)), least_llc(self._centers.shape[-1]))
         bias: Floats = setting.step_size / 8 * _numbers(curvature.mean(dim=(1, 2))) / np.maximum(self._llc, least)
         return bias
@@ -145,7 +150,8 @@ class Walkers:
         proposals: int = 4,
         precision: float = 1.2,
     ) -> float:
-        """The largest step that every checkpoint bears: accepted so often, adding so little to the LLC, batches little.
+        """The largest step that the checkpoints bear (`slt.calibration.demanded`): accepted so often, adding so little
+        to the LLC, batches little.
 
         Acceptance is read off the spread of the log ratio over proposals from one place, and not off its mean: chains
         that are still on their way outwards climb with every step, and in thousands of dimensions that alone has
@@ -159,9 +165,9 @@ class Walkers:
         while TINY < step < 1 / TINY:
             tried = replace(setting, step_size=step)
             log_ratio, curvature = self._propose(tried, potential, proposals)
-            spread = float(log_ratio.var(dim=-1).mean(dim=1).nan_to_num(nan=math.inf).max())
+            spread = demanded(_numbers(log_ratio.var(dim=-1).mean(dim=1).nan_to_num(nan=math.inf)))
             factor = (most / spread) ** (1 / 3) if spread > 0 else 10.0
-            if bias < math.inf and (added := float(self._bias(tried, curvature).max())) > 0:
+            if bias < math.inf and (added := demanded(self._bias(tried, curvature))) > 0:
                 factor = min(factor, bias / added)
             factor = min(max(factor, 0.1), 10.0)
             low, high = (step, high) if factor >= 1 else (low, step)
@@ -170,7 +176,7 @@ class Walkers:
             step = guess if low < guess < high else math.sqrt(low * high)
             if close or high < precision * low:
                 break
-        noise = float(self.batch_noise(setting.n_beta).max())
+        noise = demanded(self.batch_noise(setting.n_beta))
         return min(step, 4 * MAX_BATCH_NOISE / noise if noise > 0 else math.inf)
 
     def _start(self) -> Tensor:

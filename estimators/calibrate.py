@@ -38,7 +38,7 @@ TARGET = 0.05
 """Wished standard error of the LLC, relative."""
 PILOTS = 3
 PROPOSALS = 8
-"""Of which a pilot's acceptance and bias are the mean."""
+"""Of which a pilot's acceptance is the mean."""
 PLACES = 3
 LEAST_SCOUTING = 60
 """Draws of a short run."""
@@ -199,7 +199,9 @@ class _Search:
         gamma = tried.trial.setting.localization
         setting = replace(tried.trial.setting, localization=gamma / 2)
         settling = int(min(max(self._memory(setting), 20), 60))
-        steps = self._pilot_draws(setting) + 2 * settling + (2 * PROPOSALS + SEARCH) * self._examples_per_batch()
+        looking = (2 * PROPOSALS + SEARCH) * self._examples_per_batch()
+        # chains that are held half as firmly bear a step of nearly twice the size, and forget as fast
+        steps = self._pilot_draws(tried.trial.setting) + 2 * settling + looking
         cost = steps * len(self.steps) * self.base.chains * self.base.steps_between_draws
         affordable = self.chain_steps + cost <= self._budget(tried)
         if "localization" not in self.automatic or not self._good(tried) or not affordable:
@@ -210,7 +212,7 @@ class _Search:
             tried.walkers.walk(setting, settling)
         looser = self._longer(tried.walkers, setting)
         as_well = rules.tells_apart_as_well(looser.resolution, tried.resolution)
-        longer = looser.length.whole > LONGER * tried.length.whole
+        longer = looser.length.whole > LONGER * tried.length.whole or self.chain_steps > self._budget(looser)
         return looser if as_well and not longer and self._good(looser) else tried
 
     def _losses(self, group: Group) -> Floats:
@@ -300,21 +302,24 @@ class _Search:
 
     def _longer(self, walkers: Walkers, setting: Setting) -> _Pilot:
         """The longer run itself; the walkers have settled with its setting and say what its step does."""
-        accepted, bias = walkers.acceptance_and_bias(setting, PROPOSALS)
+        acceptance = -rules.demanded(-walkers.acceptance(setting, PROPOSALS))
         self.chain_steps += walkers.chain_steps
         walkers.chain_steps = 0.0
         memory, draws = self._memory(setting), self._pilot_draws(setting)
-        config = replace(self.base, **asdict(setting), burn_in=0, draws=draws)
-        excess_KCD = sample_group(self.problem, self.weights, config).excess_loss_KCD
+        traces = sample_group(self.problem, self.weights, replace(self.base, **asdict(setting), burn_in=0, draws=draws))
+        excess_KCD = traces.excess_loss_KCD
         self.chain_steps += excess_KCD.size * self.base.steps_between_draws
         found = length(excess_KCD[self.judged], TARGET, self.base.chains, memory)
         settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
-        trial = self._judge(setting, float(accepted.min()), settled, short=False)
+        llc_K, step_bias_KC = setting.n_beta * settled.mean(axis=(1, 2)), traces.step_bias_KC
+        bias_K = None if step_bias_KC is None else rules.relative_bias(step_bias_KC, llc_K)
+        trial = self._judge(setting, acceptance, settled, bias_K, short=False)
+        clear = [k for k in self.judged if trial.health[k] == "ok"]
         return _Pilot(
-            trial=replace(trial, bias=float(bias.max())),
+            trial=trial,
             trace_KD=setting.n_beta * excess_KCD.mean(axis=1),
             length=found,
-            resolution=rules.told_apart(settled[self.judged]) * math.sqrt(found.draws / settled.shape[2]),
+            resolution=rules.told_apart(settled[clear]) * math.sqrt(found.draws / settled.shape[2]),
             walkers=walkers,
         )
 
@@ -326,13 +331,24 @@ class _Search:
 
     def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:
         excess_KCD = walkers.walk(setting, draws)
-        return self._judge(setting, float(walkers.acceptance(setting, 1).min()), excess_KCD, short=True)
+        acceptance = -rules.demanded(-walkers.acceptance(setting, 1))
+        bias_K = rules.relative_bias(walkers.step_bias_KC, setting.n_beta * excess_KCD.mean(axis=(1, 2)))
+        return self._judge(setting, acceptance, excess_KCD, bias_K, short=True)
 
-    def _judge(self, setting: Setting, acceptance: float, excess_KCD: Floats, *, short: bool) -> Trial:
+    def _judge(
+        self, setting: Setting, acceptance: float, excess_KCD: Floats, bias_K: Floats | None, *, short: bool
+    ) -> Trial:
         parameters = int(self.group.centers.shape[1])
         memory = self._memory(setting)
         return rules.trial(
-            setting, acceptance, excess_KCD, self.loss_K, parameters=parameters, memory=memory, short=short
+            setting,
+            acceptance,
+            excess_KCD,
+            self.loss_K,
+            parameters=parameters,
+            memory=memory,
+            short=short,
+            bias_K=bias_K,
         )
 
     def _memory(self, setting: Setting) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slt.diagnostics import MAX_UNSATURATED, diagnose, effective_draws
+from slt.diagnostics import MAX_STEP_BIAS, MAX_UNSATURATED, diagnose, effective_draws
 from slt.learning_coefficient import default_n_beta
 from slt.trajectory import Floats, VerdictKind
 
@@ -36,6 +36,10 @@ ENOUGH_IN_RUN = 80.0
 """The same for the run itself."""
 AS_WELL = 0.75
 """Share of the resolution that half the localization may cost."""
+ENOUGH_PROBES = 5
+"""So many that one may be left out."""
+SLOWEST_TO_COMPARE = 2.0
+"""Memories over draws of a short run whose LLC may be compared with a tighter one's."""
 LONGEST_MEMORY = 150.0
 """Draws in which a direction that only the localization holds may forget, if short runs do not settle."""
 UNSETTLED = 0.2
@@ -61,14 +65,15 @@ class Trial:
     """What a short run with one setting showed at the probed checkpoints.
 
     Attributes:
-        acceptance: Metropolis acceptance of the step, at the checkpoint where it is lowest.
+        acceptance: Metropolis acceptance of the step, at the most demanding checkpoint that sets it (`demanded`).
         llc, std_error: (K,) of the short run; NaN where a chain diverged.
         health: K words: "ok", or what is wrong; a short run's slowness counts as ok.
         slowness: how many times the run would have to be as long for its slowest direction to forget; at least 1.
         localized_share: of the LLC's size, -d log LLC / d log localization: 1 where it only measures gamma.
         resolution: range of the LLC over the probes in standard errors, which are larger where chains are slow.
         score: resolution, as far as it counts, times the share that is not gamma's; 0 if no probe is healthy.
-        bias: what the finite step adds to the LLC, relative, at the checkpoint where it is largest; NaN if not known.
+        bias: (K,) what the finite step adds to the LLC, relative to it or to the probes' median if that is larger; NaN
+            where it is not known.
     """
 
     setting: Setting
@@ -80,11 +85,13 @@ class Trial:
     localized_share: float = math.nan
     resolution: float = math.nan
     score: float = 0.0
-    bias: float = math.nan
+    bias: tuple[float, ...] = ()
 
     def healthy(self, probes: Sequence[int]) -> int:
-        """How many of these probes are."""
-        return sum(self.health[k] == "ok" for k in probes)
+        """How many of these probes are; the one that the step is not made for (`demanded`) is no argument."""
+        words = [self.health[k] for k in probes]
+        spared = len(self.health) >= ENOUGH_PROBES and VerdictKind.STEP_TOO_LARGE.value in words
+        return words.count("ok") + spared
 
 
 def candidates(
@@ -141,6 +148,7 @@ def trial(
     parameters: int,
     memory: float,
     short: bool,
+    bias_K: Floats | None = None,
 ) -> Trial:
     """Judge a short run or a pilot, the burn-in left out.
 
@@ -152,7 +160,9 @@ def trial(
         parameters: how many move; few of them may have a small LLC.
         memory: 1 / (step_size * localization) in draws.
         short: whether chains that disagree may only be slow.
+        bias_K: as in `Trial`, if known.
     """
+    bias = (math.nan,) * len(excess_loss_KCD) if bias_K is None else tuple(float(each) for each in bias_K)
     n_beta = setting.n_beta
     llc, error, words = [], [], []
     for excess_loss_CD in excess_loss_KCD:
@@ -168,8 +178,26 @@ def trial(
             words.append(kind.value)
     for k in _saturated(loss_K, loss_K + np.array(llc) / n_beta, np.array(error) / n_beta):
         words[k] = VerdictKind.SATURATED.value if words[k] == "ok" else words[k]
+    for k, share in enumerate(bias):
+        words[k] = VerdictKind.STEP_TOO_LARGE.value if words[k] == "ok" and share > MAX_STEP_BIAS else words[k]
     slowness = max(1.0, memory / excess_loss_KCD.shape[2])
-    return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words), slowness)
+    return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words), slowness, bias=bias)
+
+
+def demanded(values_K: Floats) -> float:
+    """The largest of the probes' demands; of five or more the largest but one.
+
+    One checkpoint in a spike of the loss would otherwise set the step of all, at a hundredth of what the others bear.
+    At such a checkpoint the run's verdict says that the step is too large.
+    """
+    return float(np.sort(values_K)[-2 if len(values_K) >= ENOUGH_PROBES else -1])
+
+
+def relative_bias(step_bias_KC: Floats, llc_K: Floats) -> Floats:
+    """(K,) what the finite step adds to the LLC, relative to it or to the median if that is larger."""
+    usual = float(np.median(llc_K[np.isfinite(llc_K)])) if np.isfinite(llc_K).any() else math.nan
+    share: Floats = step_bias_KC.mean(axis=1) / np.maximum(llc_K, usual)
+    return share
 
 
 def told_apart(excess_loss_KCD: Floats) -> float:
@@ -237,13 +265,18 @@ def _scored(one: Trial, trials: Sequence[Trial]) -> Trial:
 
 
 def _localized_share(one: Trial, trials: Sequence[Trial]) -> float:
-    """-d log LLC / d log localization against the next weaker one, else the next stronger; median of probes."""
+    """-d log LLC / d log localization, against the next weaker one that settled, else the next stronger; median of
+    probes.
+
+    Chains that have not settled have not yet found what a weaker localization leaves to them.
+    """
     gamma = one.setting.localization
     others = [
         each for each in trials if each.setting.n_beta == one.setting.n_beta and each.setting.localization != gamma
     ]
+    settled = [each for each in others if each.slowness <= SLOWEST_TO_COMPARE]
     nearest = sorted(
-        others, key=lambda each: (each.setting.localization > gamma, abs(each.setting.localization - gamma))
+        settled or others, key=lambda each: (each.setting.localization > gamma, abs(each.setting.localization - gamma))
     )
     for other in nearest:
         here, there = np.array(one.llc), np.array(other.llc)

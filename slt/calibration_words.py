@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Setting, Trial
+import numpy as np
+
+from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Setting, Trial, demanded
 from slt.calibration_length import Length
 from slt.trajectory import VerdictKind
 
@@ -49,8 +51,7 @@ def sentences(
         + (f" {left_out} more would have left little but localization of the LLC." if left_out else ""),
         f"n_beta {tried.n_beta:g} and localization {tried.localization:g}: {_why(tried, trials)}",
         *([_looser(setting, *resolutions)] if setting.localization < tried.localization else []),
-        f"Step size {setting.step_size:g}: at the most demanding checkpoint it adds {pilot.bias:.1%} to the LLC, and "
-        f"Metropolis would accept {pilot.acceptance:.0%} of its proposals.",
+        _step(pilot, steps),
         f"Burn-in {length.burn_in}: the slowest probe settles after {length.settles_after} draws. "
         f"Draws {length.draws}: one in {length.correlation_time:.0f} is independent, which leaves a standard error of "
         f"{length.relative_error:.1%} of the LLC or less.",
@@ -68,6 +69,18 @@ def sentences(
             f"{len(steps)} checkpoints cost the same before any. Give n_beta or localization as a number to try fewer."
         )
     return result + (_help(pilot, trials, steps, judged, reference) if pilot.healthy(judged) < len(judged) else [])
+
+
+def _step(pilot: Trial, steps: Sequence[float]) -> str:
+    accepted = f"Metropolis would accept {pilot.acceptance:.0%} of its proposals."
+    bias = np.array(pilot.bias)
+    if not np.isfinite(bias).any():
+        return f"Step size {pilot.setting.step_size:g}: at the most demanding checkpoint {accepted}"
+    usual, worst = demanded(bias), int(np.nanargmax(bias))
+    one_more = bias[worst] > usual
+    where = "the most demanding checkpoint but one" if one_more else "the most demanding checkpoint"
+    beyond = f" At step {steps[worst]:g} it adds {bias[worst]:.1%}." if one_more else ""
+    return f"Step size {pilot.setting.step_size:g}: at {where} it adds {usual:.1%} to the LLC, and {accepted}{beyond}"
 
 
 def _looser(setting: Setting, here: float, there: float) -> str:

@@ -53,13 +53,19 @@ def update(
     return state, Draw(state.position, loss)
 
 
+@torch.no_grad()
 def step_bias(state: SGLDState, gradient: Tensor, config: SGLDConfig) -> Tensor:
-    """epsilon / 8 |n_beta grad L_B|^2: for |w - w*|^2 to stay the same on average, E (w - w*) . grad U has to be d and
-    epsilon / 4 E |grad U_B|^2, with U the exponent of the posterior. The second term is due to the step and to batches,
-    and in a bowl half of what it puts into the stiff directions of the loss is LLC.
+    """epsilon / 8 of n_beta grad L_B . grad U_B, U = n_beta L + gamma / 2 |w - w*|^2.
+
+    For |w - w*|^2 to stay the same on average, E (w - w*) . grad U has to be d and epsilon / 4 E |grad U_B|^2. The
+    second term is due to the step and to batches, and half of what it puts into the directions of the loss is LLC: in a
+    bowl epsilon / 8 times the sum of the curvatures of n_beta L. A position that has taken the step already is a share
+    epsilon gamma / 2 nearer to w*, which is of second order.
     """
-    slope: Tensor = config.n_beta * torch.linalg.vector_norm(gradient, dim=-1).double()
-    return slope.square_().mul_(config.step_size / 8)
+    slope = config.n_beta * torch.linalg.vector_norm(gradient, dim=-1).double()
+    pull = config.localization * torch.linalg.vecdot(gradient, state.position - state.center).double()
+    result: Tensor = slope.square_().add_(pull, alpha=config.n_beta).mul_(config.step_size / 8)
+    return result
 
 
 def build(step_size: float, n_beta: float, localization: float) -> Kernel:

@@ -73,15 +73,15 @@ def curvatures(scale: float) -> np.ndarray:
 def test_the_chosen_step_adds_a_fortieth_to_the_llc_where_it_is_hardest(calibrated: Calibration) -> None:
     chosen = calibrated.config
     bowls = [chosen.n_beta * curvatures(1 + 3 * k) for k in range(len(STEPS))]
-    added = [
-        sgld_on_quadratic(bowl, chosen.localization, chosen.step_size, 2)[0]
-        / sgld_on_quadratic(bowl, chosen.localization, 1e-9, 2)[0]
-        - 1
-        for bowl in bowls
-    ]
+    here, limit = (
+        np.array([sgld_on_quadratic(bowl, chosen.localization, step, 2)[0] for bowl in bowls])
+        for step in (chosen.step_size, 1e-9)
+    )
+    added = (here - limit) / np.maximum(limit, np.median(limit))
     # aimed at 0.025; curvature and LLC are known from few proposals and draws, to a tenth each
     assert 0.018 <= max(added) <= 0.033
-    assert calibrated.pilot.bias == pytest.approx(max(added), rel=0.3)
+    # the chains' own slopes, 64 of each checkpoint with the square of 30 nearly normal numbers
+    assert calibrated.pilot.bias == pytest.approx(added, rel=4 * np.sqrt(2 / (30 * 64)) + 0.05)
     exact = [metropolis_acceptance(bowl + chosen.localization, chosen.step_size) for bowl in bowls]
     # 16 proposals each: the standard deviation of one acceptance is below 0.15
     assert calibrated.pilot.acceptance == pytest.approx(min(exact), abs=3 * 0.15 / 4)
