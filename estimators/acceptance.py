@@ -42,10 +42,11 @@ class Walkers:
 
     Attributes:
         chain_steps: the cost so far, in sampler steps of one chain on one of the job's batches.
+        spare: whether the largest step is that of all checkpoints but the most demanding (`slt.calibration.demanded`).
         step_bias_KC: (K, C) what the finite step added to the LLC in the second half of the last walk.
     """
 
-    def __init__(self, group: Group, config: SamplerConfig) -> None:
+    def __init__(self, group: Group, config: SamplerConfig, *, spare: bool = False) -> None:
         self._group, self._chains = group, config.chains
         self._subset = _subset(group, config.seed)
         self._batched = choose(group, config) == "batched"
@@ -59,6 +60,7 @@ class Walkers:
         width, like = self._centers.shape[-1], self._centers
         self._noise = NoiseStream(config.seed, chains, width, like.dtype, like.device)
         self._position, self._llc = self._start(), np.full(len(group.centers), math.nan)
+        self.spare = spare
         self.chain_steps, self.step_bias_KC = 0.0, np.full((len(group.centers), config.chains), math.nan)
 
     def walk(self, setting: Setting, steps: int) -> Floats:
@@ -105,7 +107,8 @@ class Walkers:
         epsilon sum_i h_i / 8 too large, with the h_i the curvatures of n_beta times the loss.
         """
         least = max(float(np.median(self._llc)), least_llc(self._centers.shape[-1]))
-        bias: Floats = setting.step_size / 8 * _numbers(curvature.mean(dim=(1, 2))) / np.maximum(self._llc, least)
+        with np.errstate(invalid="ignore"):  # of a chain that diverged
+            bias: Floats = setting.step_size / 8 * _numbers(curvature.mean(dim=(1, 2))) / np.maximum(self._llc, least)
         return bias
 
     def _propose(self, setting: Setting, potential: tuple[Tensor, Tensor], proposals: int) -> tuple[Tensor, Tensor]:
@@ -165,9 +168,9 @@ class Walkers:
         while TINY < step < 1 / TINY:
             tried = replace(setting, step_size=step)
             log_ratio, curvature = self._propose(tried, potential, proposals)
-            spread = demanded(_numbers(log_ratio.var(dim=-1).mean(dim=1).nan_to_num(nan=math.inf)))
+            spread = demanded(_numbers(log_ratio.var(dim=-1).mean(dim=1).nan_to_num(nan=math.inf)), self.spare)
             factor = (most / spread) ** (1 / 3) if spread > 0 else 10.0
-            if bias < math.inf and (added := demanded(self._bias(tried, curvature))) > 0:
+            if bias < math.inf and (added := demanded(self._bias(tried, curvature), self.spare)) > 0:
                 factor = min(factor, bias / added)
             factor = min(max(factor, 0.1), 10.0)
             low, high = (step, high) if factor >= 1 else (low, step)
@@ -176,7 +179,7 @@ class Walkers:
             step = guess if low < guess < high else math.sqrt(low * high)
             if close or high < precision * low:
                 break
-        noise = demanded(self.batch_noise(setting.n_beta))
+        noise = demanded(self.batch_noise(setting.n_beta), self.spare)
         return min(step, 4 * MAX_BATCH_NOISE / noise if noise > 0 else math.inf)
 
     def _start(self) -> Tensor:

@@ -25,7 +25,7 @@ from slt.calibration import Setting, Trial
 from slt.calibration_length import Length, length
 from slt.calibration_words import SHARE_OF_RUN
 from slt.errors import JobError
-from slt.trajectory import Floats
+from slt.trajectory import Floats, VerdictKind
 
 AUTOMATIC = ("step_size", "n_beta", "localization", "draws", "burn_in")
 """The settings that calibration can choose."""
@@ -167,7 +167,7 @@ class _Search:
         self.group = prepare(problem, self.weights, base)
         self.loss_K = self._losses(self.group)
         self.judged = [k for k, step in enumerate(self.steps) if step >= 10 * min(self.steps)] or [len(self.steps) - 1]
-        self.chain_steps = 0.0
+        self.chain_steps, self.spare = 0.0, len(self.steps) >= rules.ENOUGH_PROBES
 
     def run(self) -> Calibration:
         given = self._given("n_beta"), self._given("localization")
@@ -250,7 +250,7 @@ class _Search:
         return max(left, 0.0) / ((STEPPING + tried) * draws * len(self.steps) * SCOUTS)
 
     def _scout(self, grid: Sequence[tuple[float, float]], draws: int) -> list[Trial]:
-        walkers = Walkers(self.group, replace(self.base, chains=SCOUTS))
+        walkers = Walkers(self.group, replace(self.base, chains=SCOUTS), spare=self.spare)
         trials: list[Trial] = []
         before: tuple[float, float] | None = None
         step = self._given("step_size") or 0.0
@@ -262,12 +262,15 @@ class _Search:
             if fresh:
                 walkers.restart()
                 step = self._given("step_size") or 0.1 / (localization + n_beta)
-            setting = self._stepped(
-                walkers, Setting(step, n_beta, localization), rounds=2 if fresh else 1, steps=draws // 3
-            )
-            step = setting.step_size
-            before = (n_beta, localization)
+            setting = Setting(step, n_beta, localization)
+            setting = self._stepped(walkers, setting, rounds=2 if fresh else 1, steps=draws // 3)
             trials.append(self._trial(setting, walkers, draws))
+            if self._spared_too_much(trials[-1]):
+                walkers.spare = False
+                walkers.restart()
+                setting = self._stepped(walkers, setting, rounds=2, steps=draws // 3)
+                trials[-1] = self._trial(setting, walkers, draws)
+            step, before = setting.step_size, (n_beta, localization)
             slow = rules.TOO_SLOW in trials[-1].health and self._memory(setting) < 2 * rules.LONGEST_MEMORY
             if slow and rules.ONLY_GAMMA not in trials[-1].health:  # give it the time that it needs to settle
                 walkers.walk(setting, draws)
@@ -297,12 +300,18 @@ class _Search:
 
     def _pilot(self, setting: Setting) -> _Pilot:
         """A longer run after the step was refined on settled chains."""
-        walkers = Walkers(self.group, self.base)
-        return self._longer(walkers, self._refined(walkers, setting))
+        walkers = Walkers(self.group, self.base, spare=self.spare)
+        found = self._longer(walkers, self._refined(walkers, setting))
+        return self._pilot(setting) if self._spared_too_much(found.trial) else found
+
+    def _spared_too_much(self, trial: Trial) -> bool:
+        """Whether a checkpoint cannot do with a step made for the others; then, and from then on, none is spared."""
+        spared, self.spare = self.spare, self.spare and VerdictKind.DIVERGED.value not in trial.health
+        return spared and not self.spare and "step_size" in self.automatic
 
     def _longer(self, walkers: Walkers, setting: Setting) -> _Pilot:
         """The longer run itself; the walkers have settled with its setting and say what its step does."""
-        acceptance = -rules.demanded(-walkers.acceptance(setting, PROPOSALS))
+        acceptance = -rules.demanded(-walkers.acceptance(setting, PROPOSALS), self.spare)
         self.chain_steps += walkers.chain_steps
         walkers.chain_steps = 0.0
         memory, draws = self._memory(setting), self._pilot_draws(setting)
@@ -331,7 +340,7 @@ class _Search:
 
     def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:
         excess_KCD = walkers.walk(setting, draws)
-        acceptance = -rules.demanded(-walkers.acceptance(setting, 1))
+        acceptance = -rules.demanded(-walkers.acceptance(setting, 1), self.spare)
         bias_K = rules.relative_bias(walkers.step_bias_KC, setting.n_beta * excess_KCD.mean(axis=(1, 2)))
         return self._judge(setting, acceptance, excess_KCD, bias_K, short=True)
 

@@ -184,13 +184,13 @@ def trial(
     return Trial(setting, acceptance, tuple(llc), tuple(error), tuple(words), slowness, bias=bias)
 
 
-def demanded(values_K: Floats) -> float:
-    """The largest of the probes' demands; of five or more the largest but one.
+def demanded(values_K: Floats, spare: bool) -> float:
+    """The largest of the probes' demands; of five or more, if one is to be spared, the largest but one.
 
     One checkpoint in a spike of the loss would otherwise set the step of all, at a hundredth of what the others bear.
     At such a checkpoint the run's verdict says that the step is too large.
     """
-    return float(np.sort(values_K)[-2 if len(values_K) >= ENOUGH_PROBES else -1])
+    return float(np.sort(values_K)[-2 if spare and len(values_K) >= ENOUGH_PROBES else -1])
 
 
 def relative_bias(step_bias_KC: Floats, llc_K: Floats) -> Floats:

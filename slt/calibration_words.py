@@ -9,6 +9,7 @@ import numpy as np
 
 from slt.calibration import ONE_PARAMETER, ONLY_GAMMA, TOO_SLOW, Setting, Trial, demanded
 from slt.calibration_length import Length
+from slt.diagnostics import MAX_STEP_BIAS
 from slt.trajectory import VerdictKind
 
 SHARE_OF_RUN = 0.25
@@ -72,15 +73,17 @@ def sentences(
 
 
 def _step(pilot: Trial, steps: Sequence[float]) -> str:
-    accepted = f"Metropolis would accept {pilot.acceptance:.0%} of its proposals."
+    size, accepted = pilot.setting.step_size, f"Metropolis would accept {pilot.acceptance:.0%} of its proposals"
     bias = np.array(pilot.bias)
     if not np.isfinite(bias).any():
-        return f"Step size {pilot.setting.step_size:g}: at the most demanding checkpoint {accepted}"
-    usual, worst = demanded(bias), int(np.nanargmax(bias))
-    one_more = bias[worst] > usual
-    where = "the most demanding checkpoint but one" if one_more else "the most demanding checkpoint"
-    beyond = f" At step {steps[worst]:g} it adds {bias[worst]:.1%}." if one_more else ""
-    return f"Step size {pilot.setting.step_size:g}: at {where} it adds {usual:.1%} to the LLC, and {accepted}{beyond}"
+        return f"Step size {size:g}: at the most demanding checkpoint {accepted}."
+    worst = int(np.nanargmax(bias))
+    if bias[worst] <= MAX_STEP_BIAS:
+        return f"Step size {size:g}: at the most demanding checkpoint it adds {bias[worst]:.1%} to the LLC; {accepted}."
+    return (
+        f"Step size {size:g}: it adds {demanded(bias, spare=True):.1%} to the LLC at most, and {accepted}; but at step "
+        f"{steps[worst]:g} it adds {bias[worst]:.0%}, and the verdict on that checkpoint will say so."
+    )
 
 
 def _looser(setting: Setting, here: float, there: float) -> str:

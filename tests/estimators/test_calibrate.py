@@ -151,6 +151,41 @@ def test_the_step_is_found_from_chains_that_have_not_settled() -> None:
     assert 0.85 <= exact <= 0.97
 
 
+class Softening(nn.Module):
+    """Loss of a bowl that is steep at its bottom and flattens out, as around a checkpoint in a spike of the loss."""
+
+    def __init__(self, steepness: float = 1.0) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(SIZE))
+        self.register_buffer("steepness", torch.tensor(float(steepness)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (torch.log1p(self.steepness * self.w**2).sum() / 2).expand(len(x))
+
+
+@pytest.mark.parametrize("spike", [Softening(2000.0), None])
+def test_one_checkpoint_in_a_spike_does_not_set_the_step_of_all(spike: nn.Module | None) -> None:
+    problem = Problem(model=Softening(), data=(torch.zeros(200, 1),), loss=lambda model, batch: model(batch[0]))
+    weights = {10.0**k: Softening(1 + k / 2) for k in range(5)}
+    last = Softening(3.5) if spike is None else spike
+    probes = {step: model.state_dict() for step, model in (weights | {1e5: last}).items()}
+    found = calibrate(problem, probes, base(n_beta=20.0, localization=20.0), {"step_size"}, checkpoints=100)
+    assert found.healthy
+    assert (found.pilot.health[-1] == "step too large") is (spike is not None)
+    assert ("at step 100000 it adds" in " ".join(found.sentences)) is (spike is not None)
+    # a chain at the bottom of the spike is stable below 4 / (20 * 2000)
+    assert 1e-3 < found.config.step_size < 2.5e-3
+
+
+def test_a_checkpoint_that_diverges_with_the_step_of_the_others_is_not_spared() -> None:
+    problem, probes = bowls()
+    probes |= {1e4: Bowl(13).state_dict(), 1e5: Bowl(1000).state_dict()}
+    found = calibrate(problem, probes, base(n_beta=1.0, localization=1.0), {"step_size"}, checkpoints=100)
+    assert "diverged" not in found.pilot.health
+    # stable below 4 over the steepest curvature
+    assert found.config.step_size < 4 / 1000
+
+
 def test_a_few_steep_directions_bound_the_step_too() -> None:
     """Of 200 directions with a curvature of 100 and one of 100,000 the bias is right only for steps that explode."""
     h = torch.cat([torch.full((200,), 100.0), torch.tensor([1e5])])

@@ -11,9 +11,13 @@ from slt.calibration import (
     Trial,
     better_than_failed,
     candidates,
+    demanded,
     hopeless,
     ranked,
+    relative_bias,
     rounded_down,
+    tells_apart_as_well,
+    told_apart,
     trial,
 )
 from slt.calibration_length import length
@@ -89,6 +93,56 @@ def test_an_llc_that_only_measures_localization_has_a_localized_share_of_one() -
     loose = ranked([quadratic_trial(1, 1e-4), quadratic_trial(1, 1e-3)], PROBES)
     assert [each.localized_share for each in tight] == pytest.approx([1, 1], abs=1e-3)
     assert [each.localized_share for each in loose] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_the_share_of_localization_is_not_read_off_chains_that_have_not_settled() -> None:
+    tight, loose = quadratic_trial(1, 1e4), quadratic_trial(1, 1e3)
+    under_way = Trial(loose.setting, 0.92, tight.llc, tight.std_error, tight.health, slowness=5.0)
+    shares = {
+        each.setting.localization: each.localized_share
+        for each in ranked([tight, under_way, quadratic_trial(1, 1e5)], PROBES)
+    }
+    assert shares[1e4] == pytest.approx(1, abs=0.01)
+
+
+def test_of_five_probes_one_may_be_spared() -> None:
+    assert demanded(np.array([3.0, 9.0, 1.0, 2.0]), True) == 9
+    assert demanded(np.array([3.0, 900.0, 1.0, 2.0, 4.0]), True) == 4
+    assert demanded(np.array([3.0, 900.0, 1.0, 2.0, 4.0]), False) == 900
+    words = ("ok", "step too large", "ok", "step too large", "ok")
+    found = Trial(Setting(1e-3, 2, 1), 0.92, (1.0,) * 5, (0.1,) * 5, words)
+    assert found.healthy(range(5)) == 4
+    assert found.healthy((0, 2, 4)) == 3
+    assert Trial(Setting(1e-3, 2, 1), 0.92, (1.0,) * 4, (0.1,) * 4, words[:4]).healthy(range(4)) == 2
+
+
+def test_a_probe_whose_step_is_too_large_does_not_count_for_what_is_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    excess = (np.array([10, 11, 12, 13, 500])[:, None, None] + rng.standard_normal((5, 2, 300))) / 10
+    bias = relative_bias(np.array([0.1, 0.1, 0.1, 0.1, 300])[:, None] * np.ones(2), 10 * excess.mean(axis=(1, 2)))
+    settings = {"parameters": 100, "memory": 10, "short": True, "bias_K": bias}
+    found = trial(Setting(1e-3, 10.0, 1.0), 0.9, excess, np.full(5, np.nan), **settings)
+    assert found.health == ("ok",) * 4 + ("step too large",)
+    assert bias == pytest.approx([0.1 / 12, 0.1 / 12, 0.1 / 12, 0.1 / 13, 0.6], rel=0.05)
+    [scored] = ranked([found], range(5))
+    assert scored.resolution == pytest.approx(3 * np.sqrt(600), rel=0.3)
+
+
+def test_noise_that_all_checkpoints_share_does_not_blur_what_is_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    own, shared = 0.1 * rng.standard_normal((3, 4, 400)), 5 * rng.standard_normal((1, 4, 400))
+    llc = np.array([1.0, 2.0, 3.0])[:, None, None]
+    expected = 2 / (0.1 * np.sqrt(2) / np.sqrt(1600))
+    assert told_apart(llc + own) == pytest.approx(expected, rel=0.3)
+    assert told_apart(llc + own + shared) == pytest.approx(expected, rel=0.3)
+    assert np.isnan(told_apart(llc[:1] + own[:1]))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "as_well"), [(50, 60, True), (40, 60, False), (70, 1e4, True), (50, 1e4, False)]
+)
+def test_more_than_enough_to_tell_apart_is_enough(here: float, there: float, as_well: bool) -> None:
+    assert tells_apart_as_well(here, there) is as_well
 
 
 def test_more_healthy_probes_win_over_any_score() -> None:
