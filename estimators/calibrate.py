@@ -6,40 +6,31 @@ checkpoints, problem and seed give the same settings. Legend of shapes: K probed
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from estimators.acceptance import EXAMPLES, LEAST_ACCEPTANCE, MAX_BIAS, Walkers
-from estimators.group import Group, Weights, prepare
-from estimators.llc import sample_group
+from estimators.group import Weights
 from estimators.problem import Problem, n_samples
 from estimators.progress import Progress, silent
 from estimators.sampler import SamplerConfig
+from estimators.trials import PROPOSALS, SCOUTS, TARGET, Pilot, Trials
 from slt import calibration as rules
 from slt import calibration_words as words
 from slt.calibration import Setting, Trial
-from slt.calibration_length import Length, length
+from slt.calibration_length import Length
 from slt.calibration_words import SHARE_OF_RUN
 from slt.errors import JobError
-from slt.trajectory import Floats, VerdictKind
+from slt.trajectory import Floats
 
 AUTOMATIC = ("step_size", "n_beta", "localization", "draws", "burn_in")
 """The settings that calibration can choose."""
 LANGEVIN = ("sgld", "mala")
 """Kernels whose proposals are those that the acceptance is measured of."""
 PROBES = 6
-SCOUTS = 2
-"""Chains per probe in the short runs."""
-TARGET = 0.05
-"""Wished standard error of the LLC, relative."""
 PILOTS = 3
-PROPOSALS = 8
-"""Of which a pilot's acceptance is the mean."""
-PLACES = 3
 LEAST_SCOUTING = 60
 """Draws of a short run."""
 STEPPING = 1.45
@@ -52,7 +43,6 @@ PILOT = 660
 """What a pilot run costs, and another with half its localization, in sampler steps of each of its chains."""
 SEARCH = 24
 """What finding the step costs from close by, in evaluations of the potential."""
-LEAST_PILOT = 100
 LEAST_RUN = 350
 """Draws, with burn-in, that a run will have at least when calibration chooses them."""
 
@@ -89,25 +79,6 @@ class Calibration:
     def cost_ratio(self) -> float:
         """Of calibration to the run."""
         return self.chain_steps / self.run_chain_steps
-
-
-@dataclass(frozen=True)
-class _Pilot:
-    """A longer run from w* with the job's own engine and chains.
-
-    Attributes:
-        trial: its setting, judged.
-        trace_KD: as in `Calibration`.
-        length: what it says of the run's.
-        resolution: how well a run of that length tells the judged probes apart (`slt.calibration.told_apart`).
-        walkers: chains that have settled with its setting.
-    """
-
-    trial: Trial
-    trace_KD: Floats
-    length: Length
-    resolution: float
-    walkers: Walkers
 
 
 def probe_positions(steps: Sequence[float]) -> list[int]:
@@ -162,63 +133,56 @@ class _Search:
         progress: Progress,
     ) -> None:
         self.problem, self.base, self.automatic, self.progress = problem, base, automatic, progress
-        self.steps, self.weights = tuple(probes), list(probes.values())
-        self.checkpoints = checkpoints
-        self.group = prepare(problem, self.weights, base)
-        self.loss_K = self._losses(self.group)
-        self.judged = [k for k, step in enumerate(self.steps) if step >= 10 * min(self.steps)] or [len(self.steps) - 1]
-        self.chain_steps, self.spare = 0.0, len(self.steps) >= rules.ENOUGH_PROBES
+        self.trials, self.checkpoints = Trials(problem, probes, base, automatic), checkpoints
 
     def run(self) -> Calibration:
         given = self._given("n_beta"), self._given("localization")
         grid = rules.candidates(n_samples(self.problem), *given, self._affordable(LEAST_SCOUTING))
         draws = int(min(max(self._affordable(1) / len(grid), LEAST_SCOUTING), 300))
-        ranked = rules.ranked(self._scout(grid, draws), self.judged)
+        ranked = rules.ranked(self._scout(grid, draws), self.trials.judged)
         tried = self._best_pilot(ranked, len(grid))
         chosen = self._loosened(tried)
         self.progress(len(grid) + PILOTS, len(grid) + PILOTS, "settings chosen")
         return self._result(ranked, len(grid) - len(ranked), tried, chosen)
 
-    def _best_pilot(self, ranked: Sequence[Trial], done: int) -> _Pilot:
+    def _best_pilot(self, ranked: Sequence[Trial], done: int) -> Pilot:
         """Of longer runs, best pair first, until one is good or the budget is spent."""
-        pilots: list[_Pilot] = []
+        pilots: list[Pilot] = []
         waiting = list(ranked)
         while waiting and len(pilots) < PILOTS:
             self.progress(done + len(pilots), done + PILOTS, f"pilot run {len(pilots) + 1}")
-            before = self.chain_steps
-            pilots.append(self._pilot(waiting.pop(0).setting))
-            best = max(pilots, key=lambda each: (self._good(each), each.trial.healthy(self.judged)))  # first of equals
-            if self._good(best) or 2 * self.chain_steps - before > self._budget(best):
+            before = self.trials.chain_steps
+            pilots.append(self.trials.pilot(waiting.pop(0).setting))
+            best = max(pilots, key=self._merit)  # the first of equals
+            if self.trials.good(best) or 2 * self.trials.chain_steps - before > self._budget(best):
                 break
             failed = pilots[-1].trial
-            waiting = [each for each in waiting if rules.better_than_failed(each, failed, self.judged)]
+            waiting = [each for each in waiting if rules.better_than_failed(each, failed, self.trials.judged)]
         return best
 
-    def _loosened(self, tried: _Pilot) -> _Pilot:
+    def _merit(self, pilot: Pilot) -> tuple[bool, int]:
+        return self.trials.good(pilot), pilot.trial.healthy(self.trials.judged)
+
+    def _loosened(self, tried: Pilot) -> Pilot:
         """The same with half the localization, if a run not much longer then tells checkpoints apart as well."""
         gamma = tried.trial.setting.localization
         setting = replace(tried.trial.setting, localization=gamma / 2)
-        settling = int(min(max(self._memory(setting), 20), 60))
-        looking = (2 * PROPOSALS + SEARCH) * self._examples_per_batch()
+        settling = int(min(max(self.trials.memory(setting), 20), 60))
+        looking = (2 * PROPOSALS + SEARCH) * self.trials.examples_per_batch()
         # chains that are held half as firmly bear a step of nearly twice the size, and forget as fast
-        steps = self._pilot_draws(tried.trial.setting) + 2 * settling + looking
-        cost = steps * len(self.steps) * self.base.chains * self.base.steps_between_draws
-        affordable = self.chain_steps + cost <= self._budget(tried)
-        if "localization" not in self.automatic or not self._good(tried) or not affordable:
+        steps = self.trials.pilot_draws(tried.trial.setting) + 2 * settling + looking
+        cost = steps * len(self.trials.steps) * self.base.chains * self.base.steps_between_draws
+        affordable = self.trials.chain_steps + cost <= self._budget(tried)
+        if "localization" not in self.automatic or not self.trials.good(tried) or not affordable:
             return tried
         tried.walkers.walk(setting, settling)
         if "step_size" in self.automatic:
-            setting = replace(setting, step_size=rules.rounded_down(self._borne(tried.walkers, setting)))
+            setting = replace(setting, step_size=rules.rounded_down(self.trials.borne(tried.walkers, setting)))
             tried.walkers.walk(setting, settling)
-        looser = self._longer(tried.walkers, setting)
+        looser = self.trials.longer(tried.walkers, setting)
         as_well = rules.tells_apart_as_well(looser.resolution, tried.resolution)
-        longer = looser.length.whole > LONGER * tried.length.whole or self.chain_steps > self._budget(looser)
-        return looser if as_well and not longer and self._good(looser) else tried
-
-    def _losses(self, group: Group) -> Floats:
-        """With the checkpoint's own outputs as reference there is no common level that chains could saturate at."""
-        own = self.base.reference == "self"
-        return np.full(len(group.loss), np.nan) if own else group.loss.cpu().numpy()
+        longer = looser.length.whole > LONGER * tried.length.whole or self.trials.chain_steps > self._budget(looser)
+        return looser if as_well and not longer and self.trials.good(looser) else tried
 
     def _given(self, name: str) -> float | None:
         return None if name in self.automatic else getattr(self.base, name)
@@ -230,144 +194,47 @@ class _Search:
         least = LEAST_RUN if {"draws", "burn_in"} & self.automatic else self.base.draws + self.base.burn_in
         return self._run_chain_steps(0, least)
 
-    def _borne(self, walkers: Walkers, setting: Setting) -> float:
-        """The largest step for chains that have settled."""
-        return walkers.largest_step(setting, acceptance=LEAST_ACCEPTANCE, bias=MAX_BIAS, precision=1.15)
-
-    def _budget(self, pilot: _Pilot) -> float:
+    def _budget(self, pilot: Pilot) -> float:
         """What calibration may cost, in chain-steps, if the run is as long as this pilot says."""
         run = self._run_chain_steps(pilot.length.burn_in, pilot.length.draws)
         return SHARE_OF_RUN * max(run, self._least_run())
 
-    def _examples_per_batch(self) -> float:
-        """What a proposal's potential costs over a step."""
-        return min(EXAMPLES, self.group.n_samples) / (self.group.batch_size or self.group.n_samples)
-
     def _affordable(self, draws: int) -> float:
         """Short runs of so many draws, with the search for their steps, that leave room for one pilot."""
-        tried = TRYING * self._examples_per_batch()
-        left = SHARE_OF_RUN * self._least_run() - PILOT * len(self.steps) * self.base.chains
-        return max(left, 0.0) / ((STEPPING + tried) * draws * len(self.steps) * SCOUTS)
+        tried = TRYING * self.trials.examples_per_batch()
+        left = SHARE_OF_RUN * self._least_run() - PILOT * len(self.trials.steps) * self.base.chains
+        return max(left, 0.0) / ((STEPPING + tried) * draws * len(self.trials.steps) * SCOUTS)
 
     def _scout(self, grid: Sequence[tuple[float, float]], draws: int) -> list[Trial]:
-        walkers = Walkers(self.group, replace(self.base, chains=SCOUTS), spare=self.spare)
+        walkers = self.trials.scouts()
         trials: list[Trial] = []
         before: tuple[float, float] | None = None
         step = self._given("step_size") or 0.0
         for index, (n_beta, localization) in enumerate(grid):
             self.progress(index, len(grid) + PILOTS, f"n_beta {n_beta:g}, localization {localization:g}")
-            if rules.hopeless((n_beta, localization), trials, self.judged):
+            if rules.hopeless((n_beta, localization), trials, self.trials.judged):
                 continue
             fresh = before is None or before[0] != n_beta
             if fresh:
                 walkers.restart()
                 step = self._given("step_size") or 0.1 / (localization + n_beta)
             setting = Setting(step, n_beta, localization)
-            setting = self._stepped(walkers, setting, rounds=2 if fresh else 1, steps=draws // 3)
-            trials.append(self._trial(setting, walkers, draws))
-            if self._spared_too_much(trials[-1]):
+            setting = self.trials.stepped(walkers, setting, rounds=2 if fresh else 1, steps=draws // 3)
+            trials.append(self.trials.short(walkers, setting, draws))
+            if self.trials.spared_too_much(trials[-1]):
                 walkers.spare = False
                 walkers.restart()
-                setting = self._stepped(walkers, setting, rounds=2, steps=draws // 3)
-                trials[-1] = self._trial(setting, walkers, draws)
+                setting = self.trials.stepped(walkers, setting, rounds=2, steps=draws // 3)
+                trials[-1] = self.trials.short(walkers, setting, draws)
             step, before = setting.step_size, (n_beta, localization)
-            slow = rules.TOO_SLOW in trials[-1].health and self._memory(setting) < 2 * rules.LONGEST_MEMORY
+            slow = rules.TOO_SLOW in trials[-1].health and self.trials.memory(setting) < 2 * rules.LONGEST_MEMORY
             if slow and rules.ONLY_GAMMA not in trials[-1].health:  # give it the time that it needs to settle
                 walkers.walk(setting, draws)
-                trials[-1] = self._trial(setting, walkers, draws)
-        self.chain_steps += walkers.chain_steps
+                trials[-1] = self.trials.short(walkers, setting, draws)
+        self.trials.chain_steps += walkers.chain_steps
         return trials
 
-    def _stepped(self, walkers: Walkers, setting: Setting, *, rounds: int, steps: int) -> Setting:
-        """The setting with the largest step that acceptance allows, each time the chains have walked with the last."""
-        for _ in range(rounds if "step_size" in self.automatic else 0):
-            setting = replace(setting, step_size=walkers.largest_step(setting))
-            walkers.walk(setting, steps)
-        return setting
-
-    def _refined(self, walkers: Walkers, setting: Setting) -> Setting:
-        """The same on chains that have settled: the mean over several places, because acceptance differs with them."""
-        setting = self._stepped(walkers, setting, rounds=1, steps=int(min(max(self._memory(setting), 40), 100)))
-        if "step_size" not in self.automatic:
-            return setting
-        logs = []
-        for _ in range(PLACES):
-            borne = self._borne(walkers, setting)
-            logs.append(math.log(borne))
-            setting = replace(setting, step_size=borne)
-            walkers.walk(setting, int(min(max(self._memory(setting) / 2, 20), 60)))
-        return replace(setting, step_size=rules.rounded_down(math.exp(float(np.mean(logs[1:])))))
-
-    def _pilot(self, setting: Setting) -> _Pilot:
-        """A longer run after the step was refined on settled chains."""
-        walkers = Walkers(self.group, self.base, spare=self.spare)
-        found = self._longer(walkers, self._refined(walkers, setting))
-        return self._pilot(setting) if self._spared_too_much(found.trial) else found
-
-    def _spared_too_much(self, trial: Trial) -> bool:
-        """Whether a checkpoint cannot do with a step made for the others; then, and from then on, none is spared."""
-        spared, self.spare = self.spare, self.spare and VerdictKind.DIVERGED.value not in trial.health
-        return spared and not self.spare and "step_size" in self.automatic
-
-    def _longer(self, walkers: Walkers, setting: Setting) -> _Pilot:
-        """The longer run itself; the walkers have settled with its setting and say what its step does."""
-        acceptance = -rules.demanded(-walkers.acceptance(setting, PROPOSALS), self.spare)
-        self.chain_steps += walkers.chain_steps
-        walkers.chain_steps = 0.0
-        memory, draws = self._memory(setting), self._pilot_draws(setting)
-        traces = sample_group(self.problem, self.weights, replace(self.base, **asdict(setting), burn_in=0, draws=draws))
-        excess_KCD = traces.excess_loss_KCD
-        self.chain_steps += excess_KCD.size * self.base.steps_between_draws
-        found = length(excess_KCD[self.judged], TARGET, self.base.chains, memory)
-        settled = excess_KCD[:, :, min(found.settles_after, draws // 2) :]
-        llc_K, step_bias_KC = setting.n_beta * settled.mean(axis=(1, 2)), traces.step_bias_KC
-        bias_K = None if step_bias_KC is None else rules.relative_bias(step_bias_KC, llc_K)
-        trial = self._judge(setting, acceptance, settled, bias_K, short=False)
-        clear = [k for k in self.judged if trial.health[k] == "ok"]
-        return _Pilot(
-            trial=trial,
-            trace_KD=setting.n_beta * excess_KCD.mean(axis=1),
-            length=found,
-            resolution=rules.told_apart(settled[clear]) * math.sqrt(found.draws / settled.shape[2]),
-            walkers=walkers,
-        )
-
-    def _pilot_draws(self, setting: Setting) -> int:
-        draws = int(min(max(10 * self._memory(setting), 200), 1000))
-        if not {"draws", "burn_in"} & self.automatic:
-            draws = min(draws, max(self.base.burn_in + self.base.draws, LEAST_PILOT))
-        return draws
-
-    def _trial(self, setting: Setting, walkers: Walkers, draws: int) -> Trial:
-        excess_KCD = walkers.walk(setting, draws)
-        acceptance = -rules.demanded(-walkers.acceptance(setting, 1), self.spare)
-        bias_K = rules.relative_bias(walkers.step_bias_KC, setting.n_beta * excess_KCD.mean(axis=(1, 2)))
-        return self._judge(setting, acceptance, excess_KCD, bias_K, short=True)
-
-    def _judge(
-        self, setting: Setting, acceptance: float, excess_KCD: Floats, bias_K: Floats | None, *, short: bool
-    ) -> Trial:
-        parameters = int(self.group.centers.shape[1])
-        memory = self._memory(setting)
-        return rules.trial(
-            setting,
-            acceptance,
-            excess_KCD,
-            self.loss_K,
-            parameters=parameters,
-            memory=memory,
-            short=short,
-            bias_K=bias_K,
-        )
-
-    def _memory(self, setting: Setting) -> float:
-        """Draws in which a direction that only the localization holds forgets."""
-        return 1 / max(setting.step_size * setting.localization * self.base.steps_between_draws, 1e-6)
-
-    def _good(self, pilot: _Pilot) -> bool:
-        return pilot.trial.healthy(self.judged) == len(self.judged) and pilot.length.enough
-
-    def _result(self, ranked: Sequence[Trial], left_out: int, tried: _Pilot, pilot: _Pilot) -> Calibration:
+    def _result(self, ranked: Sequence[Trial], left_out: int, tried: Pilot, pilot: Pilot) -> Calibration:
         chosen: dict[str, Any] = asdict(pilot.trial.setting)
         found = pilot.length
         for name, value in (("draws", found.draws), ("burn_in", found.burn_in)):
@@ -378,24 +245,24 @@ class _Search:
             pilot.trial,
             ranked,
             found,
-            self.steps,
-            self.judged,
+            self.trials.steps,
+            self.trials.judged,
             reference=self.base.reference,
             target=TARGET,
             left_out=left_out,
-            cost=self.chain_steps / run_chain_steps,
+            cost=self.trials.chain_steps / run_chain_steps,
             tried=tried.trial.setting,
             resolutions=(pilot.resolution, tried.resolution),
         )
         return Calibration(
             config=config,
-            steps=self.steps,
+            steps=self.trials.steps,
             trials=tuple(ranked),
             pilot=pilot.trial,
             pilot_trace_KD=pilot.trace_KD,
             length=found,
             sentences=tuple(sentences),
-            healthy=pilot.trial.healthy(self.judged) == len(self.judged),
-            chain_steps=self.chain_steps,
+            healthy=pilot.trial.healthy(self.trials.judged) == len(self.trials.judged),
+            chain_steps=self.trials.chain_steps,
             run_chain_steps=run_chain_steps,
         )

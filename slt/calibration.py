@@ -49,6 +49,8 @@ ONLY_GAMMA = "only gamma"
 _SLOW = (VerdictKind.STEP_TOO_SMALL, VerdictKind.DRIFTING)
 _WANTS_MORE = (*_SLOW, VerdictKind.CHAINS_DISAGREE)
 """What two chains of a short run cannot decide."""
+_NO_ARGUMENT = (VerdictKind.STEP_TOO_LARGE.value, VerdictKind.CHAINS_DISAGREE.value)
+"""At a single probe: the step is not made for it (`demanded`), and R-hat of a pilot is not that of the run."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ class Trial:
     bias: tuple[float, ...] = ()
 
     def healthy(self, probes: Sequence[int]) -> int:
-        """How many of these probes are; the one that the step is not made for (`demanded`) is no argument."""
+        """How many of these probes are; of enough of them, one that only a few words speak against is no argument."""
         words = [self.health[k] for k in probes]
-        spared = len(self.health) >= ENOUGH_PROBES and VerdictKind.STEP_TOO_LARGE.value in words
+        spared = len(self.health) >= ENOUGH_PROBES and any(word in _NO_ARGUMENT for word in words)
         return words.count("ok") + spared
 
 

@@ -69,7 +69,13 @@ def sentences(
             f"Calibration cost {cost:.0%} of the run that it prepares: the run is short, and {len(trials)} pairs at "
             f"{len(steps)} checkpoints cost the same before any. Give n_beta or localization as a number to try fewer."
         )
-    return result + (_help(pilot, trials, steps, judged, reference) if pilot.healthy(judged) < len(judged) else [])
+    if pilot.healthy(judged) < len(judged):
+        return result + _help(pilot, trials, steps, judged, reference)
+    return result + [
+        f"At step {steps[k]:g} the pilot's chains disagree; the verdict on that checkpoint may say so too."
+        for k in judged
+        if pilot.health[k] == VerdictKind.CHAINS_DISAGREE.value
+    ]
 
 
 def _step(pilot: Trial, steps: Sequence[float]) -> str:
