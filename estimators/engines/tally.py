@@ -38,17 +38,21 @@ class Tally:
         self._squared_distance = center.new_zeros(shape)
         self._acceptance: list[Tensor] = []
         self._bias_of = kernel.step_bias
-        self._step_bias = center.new_zeros(shape, dtype=torch.float64)
+        self._step_bias, self._steps_seen = center.new_zeros(shape, dtype=torch.float64), 0
 
-    def add(self, index: int, draw: Draw, state: Any, gradient: Tensor) -> None:
-        """The draw number `index`, burn-in counted, of all chains; the kernel's state, and the gradient it moved by."""
+    def look(self, index: int, state: Any, gradient: Tensor) -> None:
+        """Before a step of draw `index`, burn-in counted: the kernel's state, and the gradient where it stands."""
+        if self._bias_of is not None and index in self._looks:
+            self._step_bias += self._bias_of(state, gradient)
+            self._steps_seen += 1
+
+    def add(self, index: int, draw: Draw) -> None:
+        """The draw number `index` of all chains."""
         self._excess_loss[index] = draw.loss
         if draw.acceptance is not None and index >= self._burn_in:
             self._acceptance.append(draw.acceptance)
         if index in self._looks:
             self._squared_distance += (draw.position.detach() - self._center).square_().sum(dim=-1)
-            if self._bias_of is not None:
-                self._step_bias += self._bias_of(state, gradient)
 
     def record(self) -> Record:
         """Everything so far."""
@@ -56,7 +60,7 @@ class Tally:
             excess_loss=self._excess_loss.movedim(0, -1),
             distance=(self._squared_distance / len(self._looks)).sqrt(),
             acceptance=torch.stack(self._acceptance).nanmean(dim=0) if self._acceptance else None,
-            step_bias=self._step_bias / len(self._looks) if self._bias_of is not None else None,
+            step_bias=self._step_bias / self._steps_seen if self._bias_of is not None else None,
         )
 
 

@@ -36,8 +36,9 @@ class Kernel(NamedTuple):
         update: (state, excess loss L_B(w) - L_B(w*) at its position (...), gradient of L_B there (..., P),
             standard normal noise) -> (state, Draw).
         extra_noise: normal numbers per chain and step beyond one for each parameter.
-        step_bias: (state, gradient (..., P)) -> (...), whose mean over draws is what the finite step adds to the LLC,
-            to first order; None for a sampler that corrects for its step, or whose bias is not known.
+        step_bias: (state before an update, gradient (..., P) there) -> (...), whose mean over draws is what the finite
+            step adds to the LLC, to first order; None for a sampler that corrects for its step, or whose bias is not
+            known.
     """
 
     init: Callable[[Tensor, Tensor], Any]

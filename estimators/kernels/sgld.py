@@ -59,8 +59,7 @@ def step_bias(state: SGLDState, gradient: Tensor, config: SGLDConfig) -> Tensor:
 
     For |w - w*|^2 to stay the same on average, E (w - w*) . grad U has to be d and epsilon / 4 E |grad U_B|^2. The
     second term is due to the step and to batches, and half of what it puts into the directions of the loss is LLC: in a
-    bowl epsilon / 8 times the sum of the curvatures of n_beta L. A position that has taken the step already is a share
-    epsilon gamma / 2 nearer to w*, which is of second order.
+    bowl epsilon / 8 times the sum of the curvatures of n_beta L.
     """
     slope = config.n_beta * torch.linalg.vector_norm(gradient, dim=-1).double()
     pull = config.localization * torch.linalg.vecdot(gradient, state.position - state.center).double()
