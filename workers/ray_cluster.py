@@ -65,15 +65,15 @@ def connect(address: str | None, cores: int, user_code: Iterable[Path]) -> None:
         ) from None
 
 
-def _start(options: Mapping[str, Any]) -> None:
-    """`ray.init`; a second time where a busy machine did not start Ray's processes in the 30 s that Ray allows them."""
+def _start(options: Mapping[str, Any], tries: int = 3) -> None:
+    """`ray.init`; again where a busy machine did not start Ray's processes in the 30 s that Ray allows them."""
     try:
         ray.init(**options)
     except Exception as error:
-        if "timed out during startup" not in str(error):
+        if tries == 1 or "timed out during startup" not in str(error):
             raise
         ray.shutdown()
-        ray.init(**options)
+        _start(options, tries - 1)
 
 
 def answers() -> bool:

@@ -160,13 +160,13 @@ def finished(driver: subprocess.Popen[str], seconds: float = 1200) -> dict:
 def test_sixty_units_on_three_nodes_of_two_cards_survive_a_node_and_use_a_new_one(directory):
     site = Site(directory, units=60, gpus=1)
     expected = site.serially()
-    with cluster_of(*[{"num_cpus": 4, "num_gpus": 2}] * 3) as cluster:
+    with cluster_of(*[{"num_cpus": 2, "num_gpus": 2}] * 3) as cluster:
         driver = site.start(cluster.address, WITHOUT_BACKUPS)
         wait_for(lambda: len(site.done) >= 15 and len({mark.node for mark in site.marks}) == 3, 600)
         victim = sorted(cluster.worker_nodes, key=id)[0]
         saved, killed = len(site.done), time.time()
         kill_node(cluster, victim)
-        add_node(cluster, num_cpus=4, num_gpus=2)
+        add_node(cluster, num_cpus=2, num_gpus=2)
         document = finished(driver)
     assert document["units"] == {"computed": 60, "reused": 0, "failed": 0}
     assert site.trajectory == expected

@@ -61,8 +61,8 @@ def test_the_smallest_card_is_asked_of_the_cards_own_tool(tmp_path, monkeypatch)
     assert card_bytes() == 40960 * 2**20
 
 
-@pytest.mark.parametrize("late", [1, 2])
-def test_a_ray_that_is_late_is_started_once_more_and_then_said_to_be_late(monkeypatch, late):
+@pytest.mark.parametrize("late", [1, 3])
+def test_a_ray_that_is_late_is_started_again_and_then_said_to_be_late(monkeypatch, late):
     import ray
 
     starts = []
@@ -78,7 +78,7 @@ def test_a_ray_that_is_late_is_started_once_more_and_then_said_to_be_late(monkey
     else:
         with pytest.raises(BadInput, match="cannot be used: The current node timed out during startup"):
             connect(None, 2, [])
-    assert starts == [2, 2]
+    assert len(starts) == min(late + 1, 3)
 
 
 @pytest.mark.slow
