@@ -72,7 +72,7 @@ def numbers(cells: Floats | list[str], name: str, path: object) -> Floats:
     if isinstance(cells, np.ndarray):
         return np.ascontiguousarray(cells)
     try:
-        return np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=float)
+        return np.array([float(cell.strip() or "nan") for cell in cells], dtype=float)
     except ValueError:
         row = next(i for i, cell in enumerate(cells) if not _is_number(cell))
         raise TrajectoryError(f"{cells[row]!r} in column '{name}', row {row + 2} of {path}, is not a number") from None
