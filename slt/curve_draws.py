@@ -47,7 +47,7 @@ class CurveDraws:
         slope_DI: slopes in the gaps between points.
         smooth_DG: slopes on the grid, windowed.
         edges_G1: edges of the grid's cells.
-        smallest_D: change of the curve that counts as a burst.
+        smallest_DG: change of the curve that counts as a burst, by where it is.
         trust: probability that the curve is more than noise, as a factor on that of its landmarks.
     """
 
@@ -56,7 +56,7 @@ class CurveDraws:
     slope_DI: Floats
     smooth_DG: Floats
     edges_G1: Floats
-    smallest_D: Floats
+    smallest_DG: Floats
     trust: float
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class CurveDraws:
 
     def minima(self) -> Minima:
         """The persistent minima of each draw's speed."""
-        return persistent_minima(self.smooth_DG, self.smallest_D / self.cell)
+        return persistent_minima(self.smooth_DG, self.smallest_DG / self.cell)
 
     def middle(self, cell: Floats | Ints) -> Floats:
         """Positions of (possibly fractional) cells' middles."""
@@ -98,20 +98,23 @@ def draw_curves(curve: Curve, draws: int, rng: np.random.Generator) -> CurveDraw
             break
         noise_BT = np.where(outlying_BT, np.sqrt((TAIL * noise_BT**2 + off_BT**2) / (TAIL + 1)), noise_BT)
         parts = _of_both_views(curve.x_T, y_BT, noise_BT, per_curve, rng)
-    value_DT, slope_DI, deviation_D = (np.concatenate(column) for column in zip(*parts, strict=True))
+    value_DT, slope_DI, deviation_DT = (np.concatenate(column) for column in zip(*parts, strict=True))
     # a resampled curve is off by its chains' offsets: its residuals are its own
     fitted_T = curve.y_T + value_DT.mean(axis=0) - y_BT.mean(axis=0)
     edges = np.linspace(curve.x_T[0], curve.x_T[-1], CELLS + 1)
     smooth_DG = hann(on_grid(curve.x_T, slope_DI, edges), edges[1] - edges[0], WINDOW)
     trust = NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0
     outlying_T = (noise_BT > usual_BT).mean(axis=0) > 0.5
-    return CurveDraws(fitted_T, outlying_T, slope_DI, smooth_DG, edges, SURE_CHANGE * deviation_D, trust)
+    # where the curve is noisy, and there alone, a change must be larger
+    nearest_G = np.searchsorted(0.5 * (curve.x_T[1:] + curve.x_T[:-1]), 0.5 * (edges[1:] + edges[:-1]))
+    smallest_DG = SURE_CHANGE * deviation_DT[:, nearest_G]
+    return CurveDraws(fitted_T, outlying_T, slope_DI, smooth_DG, edges, smallest_DG, trust)
 
 
 def _of_both_views(
     x_T: Floats, y_BT: Floats, noise_BT: Floats, per_curve: int, rng: np.random.Generator
 ) -> list[tuple[Floats, Floats, Floats]]:
-    """Draws of each view that has a share: values at points (D, T), slopes in gaps (D, I), posterior sd (D,)."""
+    """Draws of each view that has a share: values at points (D, T), slopes in gaps (D, I), posterior sd (D, T)."""
     pieces = PartitionPosterior(x_T, y_BT, noise_BT)
     process = SlopeProcess(x_T, y_BT, noise_BT.mean(axis=0))
     advantage = float((process.log_evidence_B - pieces.log_evidence_B).mean())
@@ -121,7 +124,7 @@ def _of_both_views(
         parts.append(draw_lines(pieces, pieces.draw(rng, per_curve - smooth), per_curve - smooth, rng))
     if smooth:
         value_DT, slope_DI = process.draw(rng, smooth)
-        parts.append((value_DT, slope_DI, np.full(len(value_DT), process.deviation)))
+        parts.append((value_DT, slope_DI, np.broadcast_to(process.deviation_T, value_DT.shape)))
     return parts
 
 

@@ -41,39 +41,45 @@ class Minima(NamedTuple):
     until_M: Ints
 
 
-def persistent_minima(slope_DG: Floats, smallest_D: Floats | None = None) -> Minima:
+def persistent_minima(slope_DG: Floats, smallest_DG: Floats | None = None) -> Minima:
     """Minima of |slope| between two bursts, after deleting all that are shallow or part small bursts.
 
     For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.6)` and
-    `q2 = min(integral left, integral right) / (0.01 TV)`, or over the smallest change that is known to be one, if
-    that is more. While the smallest `min(q1, q2)` of a draw is below 1, that minimum goes, together with the lower of
+    `q2 = min(integral left / needed left, integral right / needed right)`, where a burst needs 0.01 TV, or the smallest
+    change that is known to be one where the burst is, if that is more. While the smallest `min(q1, q2)` of a draw is below 1, that minimum goes, together with the lower of
     its two maxima.
 
     Args:
         slope_DG: (D, G) slopes on a uniform grid.
-        smallest_D: (D,) what a burst's cells must at least add up to; none by default.
+        smallest_DG: (D, G) what a burst's cells must at least add up to, root mean square over them; none by default.
     """
     draws, cells = slope_DG.shape
     speed_DG = np.abs(slope_DG)
     total_D = np.maximum(speed_DG.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    burst_D1 = np.maximum(BURST, 0.0 if smallest_D is None else smallest_D[:, None] / total_D)
+    square_DG = np.zeros_like(speed_DG) if smallest_DG is None else (smallest_DG / total_D) ** 2
     speed_DG = np.round(speed_DG / total_D, 12)  # rounding levels what only the last bits tell apart
     rest = REST_SPEED / cells
     low, high, count_D = _extrema(speed_DG)
     rows, column = np.arange(draws)[:, None], np.arange(low.shape[1])
-    mass_DG = np.cumsum(speed_DG, axis=1)
-    at_minima = np.where(column < count_D[:, None], mass_DG[rows, low], mass_DG[:, -1:])
-    burst = np.diff(at_minima, axis=1, prepend=0.0, append=mass_DG[:, -1:])
+
+    def between_minima(values_DG: Floats) -> Floats:
+        """(D, K+1) sums over the cells of each burst."""
+        sum_DG = np.cumsum(values_DG, axis=1)
+        at_minima = np.where(column < count_D[:, None], sum_DG[rows, low], sum_DG[:, -1:])
+        return np.diff(at_minima, axis=1, prepend=0.0, append=sum_DG[:, -1:])
+
+    sums = np.stack([between_minima(each) for each in (speed_DG, square_DG, np.ones_like(speed_DG))])
     while len(column):
         lower = np.minimum(speed_DG[rows, high[:, :-1]], speed_DG[rows, high[:, 1:]])
         depth = np.log((lower + rest) / (speed_DG[rows, low] + rest)) / np.log(1 / DIP)
-        quality = np.minimum(depth, np.minimum(burst[:, :-1], burst[:, 1:]) / burst_D1)
+        burst = sums[0] / np.maximum(BURST, np.sqrt(sums[1] / np.maximum(sums[2], 1.0)))
+        quality = np.minimum(depth, np.minimum(burst[:, :-1], burst[:, 1:]))
         quality[column >= count_D[:, None]] = np.inf
         worst = quality.argmin(axis=1)
         shallow = quality[rows[:, 0], worst] < 1
         if not shallow.any():
             break
-        low, high, burst = _merge(speed_DG, low, high, burst, worst, shallow)
+        low, high, sums = _merge(speed_DG, low, high, sums, worst, shallow)
         count_D = count_D - shallow
     return _describe(np.copysign(speed_DG, slope_DG), low, high, count_D)
 
@@ -102,11 +108,11 @@ def _extrema(speed_DG: Floats) -> tuple[Ints, Ints, Ints]:
 
 
 def _merge(
-    speed_DG: Floats, low: Ints, high: Ints, burst: Floats, worst: Ints, active: NDArray[np.bool_]
+    speed_DG: Floats, low: Ints, high: Ints, sums: Floats, worst: Ints, active: NDArray[np.bool_]
 ) -> tuple[Ints, Ints, Floats]:
     """Delete minimum `worst` of each active draw; its two bursts become one."""
     rows, at, after = np.flatnonzero(active), worst[active], worst[active] + 1
-    burst[rows, after] += burst[rows, at]
+    sums[:, rows, after] += sums[:, rows, at]
     left, right = high[rows, at], high[rows, after]
     high[rows, after] = np.where(speed_DG[rows, left] > speed_DG[rows, right], left, right)
 
@@ -115,7 +121,7 @@ def _merge(
         moved = np.minimum(column + (active[:, None] & (column >= worst[:, None])), table.shape[1] - 1)
         return np.take_along_axis(table, moved, axis=1)
 
-    return without(low), without(high), without(burst)
+    return without(low), without(high), np.stack([without(each) for each in sums])
 
 
 def _describe(slope_DG: Floats, low: Ints, high: Ints, count_D: Ints) -> Minima:

@@ -37,7 +37,7 @@ class SlopeProcess:
 
     Attributes:
         log_evidence_B: log of p(y), over all lengths and heights.
-        deviation: posterior standard deviation of the curve, root mean square over points, in units of y.
+        deviation_T: posterior standard deviation of the curve at the points, in units of y.
     """
 
     def __init__(self, x_T: Floats, y_BT: Floats, noise_T: Floats) -> None:
@@ -63,7 +63,7 @@ class SlopeProcess:
         self.log_evidence_B = top_B + np.log(np.exp(self._log_HB - top_B).mean(axis=0))
         best = int(self._log_HB.sum(axis=1).argmax())
         scaled_KT = np.linalg.solve(self._factor_HKK[best], (self._prior_HK[best] * self._values(x_T)).T)
-        self.deviation = unit * float(np.sqrt((scaled_KT**2).sum(axis=0).mean()))
+        self.deviation_T = unit * np.sqrt((scaled_KT**2).sum(axis=0))
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
         """`count` draws of each curve; draw d belongs to curve d // count.

@@ -21,8 +21,8 @@ def draw_lines(
     """A draw of every segment's line.
 
     Returns:
-        value_DT: the lines at the points; slope_DI: the slope in each of the T-1 gaps between points; deviation_D: the
-        lines' posterior standard deviation given the partition, root mean square over points.
+        value_DT: the lines at the points; slope_DI: the slope in each of the T-1 gaps between points; deviation_DT: the
+        lines' posterior standard deviation at the points, given the partition.
     """
     curve_S = segments.draw_S // per_curve
     sums = posterior.sums(curve_S, segments.first_S, segments.stop_S)
@@ -47,7 +47,7 @@ def draw_lines(
     )
     jump = np.abs(step_DI - slope_DI * gap) > JUMP_SD * np.sqrt(variance_DT[:, 1:] + variance_DT[:, :-1])
     slope_DI = np.where(jump, step_DI / gap, slope_DI)
-    return value_DT + np.repeat(posterior.offset_B, per_curve)[:, None], slope_DI, np.sqrt(variance_DT.mean(axis=1))
+    return value_DT + np.repeat(posterior.offset_B, per_curve)[:, None], slope_DI, np.sqrt(variance_DT)
 
 
 def on_grid(x_T: Floats, slope_DI: Floats, edges_G1: Floats) -> Floats:

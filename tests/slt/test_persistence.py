@@ -89,5 +89,5 @@ def test_a_burst_is_looked_for_in_its_own_cells_only() -> None:
 @pytest.mark.parametrize(("smallest", "count"), [(0.1, 1), (0.4, 0)])
 def test_a_burst_must_amount_to_what_is_known_to_be_one(smallest: float, count: int) -> None:
     speed = bumps((1, 0.3, 0.07), (0.4, 0.7, 0.07))
-    found = persistent_minima(speed, np.array([smallest * speed.sum()]))
+    found = persistent_minima(speed, np.full_like(speed, smallest * speed.sum()))
     assert len(found.draw_M) == count
