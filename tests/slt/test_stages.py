@@ -297,3 +297,13 @@ def test_a_lopsided_peak_is_dated_near_its_top_and_a_flat_one_at_its_middle(turn
         stages = detect_stages(Trajectory(steps=10**x, llc=-noisy if turned else noisy))
         peak = next(each for each in stages.boundaries if each.kind == ("trough" if turned else "peak"))
         assert np.log10(peak.step) == pytest.approx(top, abs=0.12)  # the middle of the slow side is half a decade later
+
+
+def test_spikes_at_the_end_of_training_do_not_hide_the_stages_before_them() -> None:
+    x = np.linspace(0.0, 4.0, 100)
+    curve = 50 + 15 / (1 + np.exp(-(x - 1.2) / 0.15)) - 12 / (1 + np.exp(-(x - 2.8) / 0.15))
+    curve[-12:] += [1, 5, 25, 300, 15, 0, 0, 10, 70, 0, 0, 35]  # grokking's, each seen by a checkpoint or two
+    noise = 0.04 * np.random.default_rng(0).standard_normal(len(x))
+    peak = detect_stages(Trajectory(steps=10**x, llc=curve + noise)).boundaries[0]
+    assert (peak.kind, peak.probability) == ("peak", pytest.approx(1, abs=0.05))
+    assert np.log10(peak.step) == pytest.approx(2.0, abs=0.15)
