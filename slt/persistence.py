@@ -46,8 +46,8 @@ def persistent_minima(slope_DG: Floats, smallest_DG: Floats | None = None) -> Mi
 
     For a minimum between two maxima: `q1 = log[(min(aL, aR) + v0)/(amin + v0)] / log(1/0.6)` and
     `q2 = min(integral left / needed left, integral right / needed right)`, where a burst needs 0.01 TV, or the smallest
-    change that is known to be one where the burst is, if that is more. While the smallest `min(q1, q2)` of a draw is below 1, that minimum goes, together with the lower of
-    its two maxima.
+    change that is known to be one where the burst is, if that is more. While the smallest `min(q1, q2)` of a draw is
+    below 1, that minimum goes, together with the lower of its two maxima.
 
     Args:
         slope_DG: (D, G) slopes on a uniform grid.
