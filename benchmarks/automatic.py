@@ -52,7 +52,8 @@ RUNS = (
     Run("linear_network, four modes", "linear_network", {"width": 28, "singular_values": [11, 5.2, 2.6, 1.2]}, {}, 111),
     Run("addition modulo 41", "grokking", {"p": 41}, {}, 112),
 )
-"""The last three have seeds and sizes that nobody had looked at when the rules of calibration were last changed."""
+"""The last three have seeds and sizes that nobody had looked at when the rules of calibration
+and of the stage detector were last changed."""
 
 
 def thinned(sequence: CheckpointSequence, most: int | None) -> CheckpointSequence:

@@ -78,7 +78,7 @@ class CurveDraws:
     def onset(self, draw_M: Ints, from_M: Ints, until_M: Ints, curve: Curve) -> Floats:
         """The middle of the gap between checkpoints in which the bursts begin: where in the gap, nobody saw."""
         greatest_M = burst_maxima(np.abs(self.smooth_DG), draw_M, from_M, until_M)
-        middle_I = 0.5 * (curve.x_T[1:] + curve.x_T[:-1])
+        middle_I = curve.middle_I
         first_M, stop_M = (np.searchsorted(middle_I, self.edges_G1[cell]) for cell in (from_M, until_M))
         first_M = np.minimum(first_M, len(middle_I) - 1)
         return np.asarray(middle_I[burst_onsets(np.abs(self.slope_DI), greatest_M, draw_M, first_M, stop_M)])
@@ -106,7 +106,7 @@ def draw_curves(curve: Curve, draws: int, rng: np.random.Generator) -> CurveDraw
     trust = NOISE_ALONE if range_in_noise(curve) < RANGE_IN_NOISE else 1.0
     outlying_T = (noise_BT > usual_BT).mean(axis=0) > 0.5
     # where the curve is noisy, and there alone, a change must be larger
-    nearest_G = np.searchsorted(0.5 * (curve.x_T[1:] + curve.x_T[:-1]), 0.5 * (edges[1:] + edges[:-1]))
+    nearest_G = np.searchsorted(curve.middle_I, 0.5 * (edges[1:] + edges[:-1]))
     smallest_DG = SURE_CHANGE * deviation_DT[:, nearest_G]
     return CurveDraws(fitted_T, outlying_T, slope_DI, smooth_DG, edges, smallest_DG, trust)
 

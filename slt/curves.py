@@ -1,6 +1,6 @@
 """A trajectory as the detector sees it: a curve over log10 of the step, at most 300 points, its chains resampled.
 
-Legend of shapes: T points, C chains, B resampled curves.
+Legend of shapes: T points, I gaps between points, C chains, B resampled curves.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class Curve:
     axis: str
     origin: float
     scale: float
+
+    @property
+    def middle_I(self) -> Floats:
+        """Middles of the gaps between points."""
+        return np.asarray(0.5 * (self.x_T[1:] + self.x_T[:-1]))
 
     def step(self, x: Floats) -> Floats:
         """The training steps at positions x."""

@@ -61,18 +61,15 @@ def persistent_minima(slope_DG: Floats, smallest_DG: Floats | None = None) -> Mi
     rest = REST_SPEED / cells
     low, high, count_D = _extrema(speed_DG)
     rows, column = np.arange(draws)[:, None], np.arange(low.shape[1])
-
-    def between_minima(values_DG: Floats) -> Floats:
-        """(D, K+1) sums over the cells of each burst."""
-        sum_DG = np.cumsum(values_DG, axis=1)
-        at_minima = np.where(column < count_D[:, None], sum_DG[rows, low], sum_DG[:, -1:])
-        return np.diff(at_minima, axis=1, prepend=0.0, append=sum_DG[:, -1:])
-
-    sums = np.stack([between_minima(each) for each in (speed_DG, square_DG, np.ones_like(speed_DG))])
+    # of each burst: its change, what such a change must be, squared, summed over its cells, and their number
+    sum_DG = np.cumsum([speed_DG, square_DG, np.ones_like(speed_DG)], axis=2)
+    at_minima = np.where(column < count_D[:, None], sum_DG[:, rows, low], sum_DG[:, :, -1:])
+    sums = np.diff(at_minima, axis=2, prepend=0.0, append=sum_DG[:, :, -1:])
     while len(column):
         lower = np.minimum(speed_DG[rows, high[:, :-1]], speed_DG[rows, high[:, 1:]])
         depth = np.log((lower + rest) / (speed_DG[rows, low] + rest)) / np.log(1 / DIP)
-        burst = sums[0] / np.maximum(BURST, np.sqrt(sums[1] / np.maximum(sums[2], 1.0)))
+        change, square, width = sums
+        burst = change / np.maximum(BURST, np.sqrt(square / np.maximum(width, 1.0)))
         quality = np.minimum(depth, np.minimum(burst[:, :-1], burst[:, 1:]))
         quality[column >= count_D[:, None]] = np.inf
         worst = quality.argmin(axis=1)
