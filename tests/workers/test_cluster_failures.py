@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -136,15 +137,24 @@ def test_a_worker_that_always_dies_is_one_failed_item_with_a_sentence(pair):
 
 def test_a_result_lost_with_its_node_is_computed_again(pair, tmp_path):
     import numpy as np
+    import ray
 
     from workers.ray_executor import RayExecutor
 
     node = pair.add_node(num_cpus=1)
     dying = node.node_id
 
-    def large(x: int) -> object:
-        import ray
+    def meets(x: int) -> None:
+        """Ends when all have begun."""
+        (tmp_path / "warm" / str(x)).touch()
+        wait_for(lambda: len(list((tmp_path / "warm").iterdir())) == 5)
 
+    # a worker is there for every slot before the items are: those that come first would compute all of them meanwhile
+    (tmp_path / "warm").mkdir()
+    ray.get([ray.remote(meets).remote(x) for x in range(5)], timeout=300)
+    shutil.rmtree(tmp_path / "warm")
+
+    def large(x: int) -> object:
         here = ray.get_runtime_context().get_node_id()
         time.sleep(2 if here == dying else 1 if x == 0 else 3)  # every slot is busy, that of the new node too
         (tmp_path / f"{x}.{here}.{time.time_ns()}").touch()
