@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -143,21 +142,17 @@ def test_a_result_lost_with_its_node_is_computed_again(pair, tmp_path):
 
     node = pair.add_node(num_cpus=1)
     dying = node.node_id
-
-    def meets(x: int) -> None:
-        """Ends when all have begun."""
-        (tmp_path / "warm" / str(x)).touch()
-        wait_for(lambda: len(list((tmp_path / "warm").iterdir())) == 5)
-
-    # a worker is there for every slot before the items are: those that come first would compute all of them meanwhile
-    (tmp_path / "warm").mkdir()
-    ray.get([ray.remote(meets).remote(x) for x in range(5)], timeout=300)
-    shutil.rmtree(tmp_path / "warm")
+    begun, waits = tmp_path / "begun", tmp_path / "waits"
+    computed = tmp_path / "computed"
+    computed.mkdir()
 
     def large(x: int) -> object:
+        """Five items for five slots: one of them is on the new node, and is there while the driver waits for it."""
         here = ray.get_runtime_context().get_node_id()
-        time.sleep(2 if here == dying else 1 if x == 0 else 3)  # every slot is busy, that of the new node too
-        (tmp_path / f"{x}.{here}.{time.time_ns()}").touch()
+        if here == dying:
+            begun.touch()
+        wait_for((waits if here == dying else begun).exists)
+        (computed / f"{x}.{here}.{time.time_ns()}").touch()
         return np.full(10**6, float(x))  # stays in the store of its node until the driver fetches it
 
     lost: set[int] = set()
@@ -165,16 +160,17 @@ def test_a_result_lost_with_its_node_is_computed_again(pair, tmp_path):
 
     def there() -> set[int]:
         """Items that were computed on the node."""
-        return {int(path.name.split(".")[0]) for path in tmp_path.iterdir() if path.name.split(".")[1] == dying}
+        return {int(path.name.split(".")[0]) for path in computed.iterdir() if path.name.split(".")[1] == dying}
 
     def keep(outcome) -> None:
         sums[outcome.item] = outcome.result.sum()
-        if not lost and outcome.item not in there():  # nothing is fetched while this runs
-            lost.update(wait_for(lambda: there() - set(sums), 60))
+        if not lost:  # nothing is fetched while this runs
+            waits.touch()
+            lost.update(wait_for(there))
             time.sleep(1)
             kill_node(pair, node)
 
     RayExecutor(workers=5).run(large, range(10), keep)
     assert sums == {x: x * 10**6 for x in range(10)}
-    times = [int(path.name.split(".")[0]) for path in tmp_path.iterdir()]
-    assert all(times.count(item) == 2 for item in lost)
+    times = [int(path.name.split(".")[0]) for path in computed.iterdir()]
+    assert lost and all(times.count(item) == 2 for item in lost)
