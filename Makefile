@@ -6,6 +6,10 @@ READY  := $(VENV)/.ready
 # Two files at a time, of the slow ones, which mostly wait for other processes, three. A file's tests stay together, and share what they start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Some container images tell Python to compile nothing for good. Every process would compile torch and Ray anew, in
+# twice the time; and runs and tests on Ray start hundreds. What is imported is compiled once, what is not, never.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test fast lint bench bench-runs bench-cluster bench-stages clean
 
 help:  ## list the targets

@@ -173,4 +173,5 @@ def test_a_result_lost_with_its_node_is_computed_again(pair, tmp_path):
     RayExecutor(workers=5).run(large, range(10), keep)
     assert sums == {x: x * 10**6 for x in range(10)}
     times = [int(path.name.split(".")[0]) for path in computed.iterdir()]
-    assert lost and all(times.count(item) == 2 for item in lost)
+    assert lost
+    assert all(times.count(item) == 2 for item in lost)
