@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.workers.object_store import Gate
 from workers.service import local_ray
 
 from .conftest import SLT, Process, job
@@ -16,16 +19,34 @@ from .conftest import SLT, Process, job
 pytestmark = pytest.mark.slow
 
 
+class Busy(Gate):
+    """Closes every third connection without an answer, as a dashboard with too much to do; but not on a POST."""
+
+    asked = 0
+    dropped = 0
+
+    def _pass(self, client: socket.socket) -> None:
+        first = client.recv(4, socket.MSG_PEEK)
+        self.asked += bool(first)
+        if first not in (b"", b"POST") and self.asked % 3 == 1:
+            self.dropped += 1
+        else:
+            super()._pass(client)
+
+
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """A Ray with token authentication; its token is in Ray's own environment variables, as a user has it."""
+    """A busy Ray with token authentication; its token is in Ray's own environment variables, as a user has it."""
     place = tmp_path / "cluster"
     place.mkdir()
     ray, _ = local_ray.ensure(place)
     for name, value in local_ray.environment(place).items():
         monkeypatch.setenv(name, value)
-    yield ray.address
+    gate = Busy(urlsplit(ray.address).port)
+    yield gate.url
+    gate.shut()
     local_ray.stop(place)
+    assert gate.dropped > 5
 
 
 def slt(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
