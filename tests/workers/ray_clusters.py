@@ -31,7 +31,7 @@ def cluster_of(*nodes: dict[str, Any], head: dict[str, Any] | None = None) -> It
     os.environ["RAY_TMPDIR"] = str(folder)
     cluster = Cluster()
     try:
-        add_node(cluster, **{"num_cpus": 0, "include_dashboard": False} | (head or {}))
+        add_node(cluster, **{"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False} | (head or {}))
         for node in nodes:
             add_node(cluster, **node)
         yield cluster

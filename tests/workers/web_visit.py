@@ -63,6 +63,7 @@ class Service:
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder, self.root = folder, root
         self.url, self._log, self._process = "", folder.parent / "service.log", None
+        self._client = httpx.Client(timeout=PATIENCE)  # one: it reads the machine's certificates, which takes a while
 
     def start(self, port: int = 0) -> None:
         """Start it, with the problem of this file, and wait until it listens."""
@@ -104,7 +105,7 @@ class Service:
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, self.url + path, json=body, headers=headers, timeout=PATIENCE)
+        answer = self._client.request(method, self.url + path, json=body, headers=headers)
         answer.raise_for_status()
         document: dict[str, Any] = answer.json()
         return document
@@ -117,6 +118,7 @@ class Service:
 
     def close(self) -> None:
         """End the service and its Ray."""
+        self._client.close()
         self.kill()
         local_ray.stop(self.folder)
 
