@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Three files at a time, on two cores too: many tests wait for other processes. A file's tests stay together, and share
-# what they start.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
+# Two files at a time, of the slow ones, which mostly wait for other processes, three. A file's tests stay together, and
+# share what they start.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Some container images tell Python to compile nothing for good. Every process would compile torch and Ray anew, in
 # twice the time; and runs and tests on Ray start hundreds. What is imported is compiled once, what is not, never.
@@ -27,7 +27,7 @@ demo: $(READY)  ## train a run that groks, estimate, detect stages, compare, wri
 
 test: $(READY)  ## all tests, fast ones first
 	$(PYTEST) -m 'not slow'
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -n 3
 
 fast: $(READY)  ## the fast tests alone
 	$(PYTEST) -m 'not slow'
