@@ -196,9 +196,10 @@ def demanded(values_K: Floats, spare: bool) -> float:
 
 
 def relative_bias(step_bias_KC: Floats, llc_K: Floats) -> Floats:
-    """(K,) what the finite step adds to the LLC, relative to it or to the median if that is larger."""
+    """(K,) what the finite step adds to the LLC, relative to it or to the median if that is larger; of 0, infinite."""
     usual = float(np.median(llc_K[np.isfinite(llc_K)])) if np.isfinite(llc_K).any() else math.nan
-    share: Floats = step_bias_KC.mean(axis=1) / np.maximum(llc_K, usual)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share: Floats = step_bias_KC.mean(axis=1) / np.maximum(llc_K, usual)
     return share
 
 

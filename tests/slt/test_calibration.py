@@ -128,6 +128,10 @@ def test_a_probe_whose_step_is_too_large_does_not_count_for_what_is_told_apart()
     assert scored.resolution == pytest.approx(3 * np.sqrt(600), rel=0.3)
 
 
+def test_an_llc_of_zero_owes_all_that_it_may_show_to_the_step() -> None:
+    assert relative_bias(np.array([[0.1, 0.1]]), np.zeros(1)) == [np.inf]
+
+
 def test_noise_that_all_checkpoints_share_does_not_blur_what_is_told_apart() -> None:
     rng = np.random.default_rng(0)
     own, shared = 0.1 * rng.standard_normal((3, 4, 400)), 5 * rng.standard_normal((1, 4, 400))
