@@ -29,7 +29,6 @@ SECONDS_TO_CONNECT = 10
 SECONDS_TO_ANSWER = 60
 SECONDS_TO_BE_READY = 120
 SECONDS_BETWEEN_TRIES = 1.0
-TRIES = 3
 PACKAGES = ("slt", "estimators", "workers")
 
 
@@ -177,18 +176,18 @@ def module_files(references: Sequence[str], folder: Path) -> list[Path]:
 
 class _PatientClient(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client waits for ever when a head node vanishes in the middle of an answer, and gives up at once where a
-    busy dashboard closes a connection without one. What can be asked twice is; only a POST cannot."""
+    busy dashboard closes a connection without one. What is as good when asked twice is."""
 
-    def _do_request(self, method: str, *args: Any, **options: Any) -> Any:
-        options = {"timeout": (SECONDS_TO_CONNECT, SECONDS_TO_ANSWER)} | options
-        for _ in range(TRIES - 1 if method != "POST" else 0):
-            try:
-                return super()._do_request(method, *args, **options)
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-                if not (error.args and isinstance(error.args[0], ProtocolError)):  # nobody is there
-                    raise
-            time.sleep(SECONDS_BETWEEN_TRIES)
-        return super()._do_request(method, *args, **options)
+    def _do_request(self, method: str, *args: Any, tries: int = 3, **options: Any) -> Any:
+        timeout = {"timeout": (SECONDS_TO_CONNECT, SECONDS_TO_ANSWER)}
+        try:
+            return super()._do_request(method, *args, **timeout | options)
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            dropped = bool(error.args) and isinstance(error.args[0], ProtocolError)  # somebody was there
+            if tries == 1 or not dropped or method not in ("GET", "PUT"):
+                raise
+        time.sleep(SECONDS_BETWEEN_TRIES)
+        return self._do_request(method, *args, tries=tries - 1, **options)
 
 
 @contextlib.contextmanager

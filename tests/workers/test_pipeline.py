@@ -195,21 +195,21 @@ def test_after_kill_9_no_finished_unit_is_computed_again_and_the_results_are_ide
 
 
 @pytest.mark.slow
-def test_serial_and_ray_with_one_worker_write_identical_trajectories(workplace):
-    """With as many as there are cores, with more, and on a cluster: see `test_docs_scaling`."""
+def test_serial_and_ray_with_one_and_two_workers_write_identical_trajectories(workplace):
     serial = workplace.run("--out", "serial")
     assert serial.exit_code == 0
     # a process of its own: Ray starts and stops by itself, as it does for a user
-    result = subprocess.run(
-        command("run", "tiny.yaml", "--workers", "1", "--out", "one", "--json"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["units"]["computed"] == UNITS
-    assert "Traceback" not in result.stderr
-    assert Path("one/trajectory.csv").read_bytes() == Path("serial/trajectory.csv").read_bytes()
+    for workers in ("1", "2"):
+        result = subprocess.run(
+            command("run", "tiny.yaml", "--workers", workers, "--out", workers, "--json"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["units"]["computed"] == UNITS
+        assert "Traceback" not in result.stderr
+        assert Path(workers, "trajectory.csv").read_bytes() == Path("serial/trajectory.csv").read_bytes()
 
 
 @pytest.mark.slow
